@@ -1,0 +1,43 @@
+# make demo: set up, then simulate a study, run it, compare what was planted with what was found, and name the report.
+# make test: set up, then run the tests.
+PYTHON ?= python3
+CORES ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test test-all lint bench-check clean
+.DEFAULT_GOAL := setup
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@echo "== setting up $(VENV): a few minutes the first time"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PlastiMap needs Python 3.11 or newer; say which with: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "== installing the packages of constraints.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@echo "== compiling bytecode"
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src > /dev/null || true
+	@touch $@
+	@echo "== ready"
+
+demo: $(READY)
+	@$(BIN)/plastimap demo demo --cores $(CORES)
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(CORES)
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -n $(CORES) -m "slow or not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/pyright
+	$(BIN)/codespell
+	$(BIN)/python -m pytest tests/workflow/test_lint.py
+
+clean:
+	rm -rf demo build dist

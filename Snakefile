@@ -1,0 +1,61 @@
+"""PlastiMap: BIDS in, longitudinal statistics out. This file only wires; docs/tour.md shows the way round."""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from plastimap.bids.plan import growing, open_study
+from plastimap.paths import (
+    ANALYSED_TISSUES,
+    DWI_MAPS,
+    SCAN,
+    TISSUES,
+    WILDCARDS,
+    benchmark_of,
+    log_of,
+    sidecar_of,
+)
+from plastimap.provenance import code_id
+
+min_version("9.20")
+
+
+configfile: workflow.source_path("config/config.yaml")
+
+
+study = open_study(config, files=workflow.configfiles, refresh=workflow.is_main_process)
+paths = study.paths
+
+
+def code(script):
+    return code_id(Path(workflow.basedir, "scripts", f"{script}.py"))
+
+
+workdir: study.config["output_dir"]
+
+
+wildcard_constraints:
+    **WILDCARDS,
+
+
+for stage in study.rule_files:
+
+    include: f"rules/{stage}.smk"
+
+
+localrules:
+    all,
+    participant,
+    describe,
+
+
+rule all:
+    default_target: True
+    input:
+        study.participant_targets,
+        study.group_targets,
+
+
+rule participant:
+    input:
+        study.participant_targets,

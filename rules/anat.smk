@@ -1,0 +1,23 @@
+rule segment:
+    """Structural image to brain mask, GM, WM, CSF and intracranial volume."""
+    input:
+        structural=study.structural_file,
+        mask=study.mask_files,
+    output:
+        structural=paths.structural,
+        mask=paths.mask,
+        tissues=[paths.tissue(name) for name in TISSUES],
+        sidecars=[sidecar_of(name) for name in (paths.structural, paths.mask, *map(paths.tissue, TISSUES))],
+        qa=paths.anat_qa,
+    params:
+        code=code("segment"),
+        contrast=paths.contrast,
+    log:
+        log_of("segment", *SCAN),
+    benchmark:
+        benchmark_of("segment", *SCAN)
+    resources:
+        mem_mb=growing(3000),
+        runtime=30,
+    script:
+        "../scripts/segment.py"

@@ -1,0 +1,20 @@
+rule behaviour:
+    """Responses or assessments to learning curves and the tests on them."""
+    input:
+        tables=study.behaviour_tables,
+        participants=study.participants_file,
+    output:
+        tidy=paths.behaviour_tidy,
+        fits=paths.behaviour_fits,
+        tests=paths.behaviour_tests,
+    params:
+        code=code("behaviour"),
+        settings=study.config["behaviour"],
+        group=study.config["model"]["group"],
+    log:
+        log_of("behaviour"),
+    resources:
+        mem_mb=growing(1000),
+        runtime=10,
+    script:
+        "../scripts/behaviour.py"

@@ -1,0 +1,45 @@
+rule dwi:
+    """Denoise, align, fit: a diffusion series to FA, MD, AD, RD."""
+    input:
+        unpack(study.dwi_files),
+    output:
+        maps=[paths.native(name) for name in DWI_MAPS],
+        sidecars=[sidecar_of(paths.native(name)) for name in DWI_MAPS],
+        b0=paths.dwi_b0,
+        mask=paths.dwi_mask,
+        direction=paths.dwi_direction,
+        more_sidecars=[sidecar_of(name) for name in (paths.dwi_b0, paths.dwi_mask, paths.dwi_direction)],
+        qa=paths.dwi_qa,
+    params:
+        code=code("dwi"),
+        settings=study.config["dwi"],
+    log:
+        log_of("dwi", *SCAN),
+    benchmark:
+        benchmark_of("dwi", *SCAN)
+    resources:
+        mem_mb=growing(4000),
+        runtime=60,
+    script:
+        "../scripts/dwi.py"
+
+
+rule dwi_to_anat:
+    """Rigid transform between a scan's diffusion and structural images."""
+    input:
+        b0=paths.dwi_b0,
+        b0_mask=paths.dwi_mask,
+        structural=paths.structural,
+        mask=paths.mask,
+    output:
+        transform=paths.dwi_to_anat,
+        qa=paths.coreg_qa,
+    params:
+        code=code("dwi_to_anat"),
+    log:
+        log_of("dwi_to_anat", *SCAN),
+    resources:
+        mem_mb=growing(2000),
+        runtime=15,
+    script:
+        "../scripts/dwi_to_anat.py"

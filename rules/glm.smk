@@ -1,0 +1,76 @@
+rule group_masks:
+    """Group tissue masks and the search volume of each hemisphere × tissue."""
+    input:
+        GM=study.every(paths.warped_tissue("GM")),
+        WM=study.every(paths.warped_tissue("WM")),
+        CSF=study.every(paths.warped_tissue("CSF")),
+        structural=study.grid_references,
+        rois=study.roi_images,
+    output:
+        masks=expand(paths.masks, tissue=ANALYSED_TISSUES),
+        search=expand(paths.search_volumes, tissue=ANALYSED_TISSUES),
+        mean=paths.mean_structural,
+        qa=paths.rois_qa,
+    params:
+        code=code("group_masks"),
+        thresholds=study.config["masks"],
+        rois=study.config["rois"],
+        space=study.config["space"],
+    log:
+        log_of("group_masks"),
+    resources:
+        mem_mb=growing(4000),
+        runtime=30,
+    script:
+        "../scripts/group_masks.py"
+
+
+rule glm:
+    """Longitudinal model of one map in one tissue: terms per person, groups, contrasts, clusters."""
+    input:
+        images=study.glm_files,
+        scans=paths.scans,
+        participants=paths.cohort,
+        mask=paths.masks,
+        search=paths.search_volumes,
+    output:
+        clusters=paths.glm_clusters,
+        families=paths.glm_families,
+        model=paths.glm_model,
+        trajectories=paths.glm_trajectories,
+        maps=directory(paths.glm_maps),
+    params:
+        code=code("glm"),
+        labels=study.glm_scans,
+        model=study.config["model"],
+        inference=study.config["inference"],
+        minimum_subjects=study.config["masks"]["minimum_subjects"],
+    log:
+        log_of("glm", "{map}_{tissue}"),
+    benchmark:
+        benchmark_of("glm", "{map}_{tissue}")
+    resources:
+        mem_mb=growing(4000),
+        runtime=60,
+    script:
+        "../scripts/glm.py"
+
+
+rule families:
+    """All clusters of the study in one table, corrected across every family that was tested."""
+    input:
+        clusters=study.glm_tables(paths.glm_clusters),
+        families=study.glm_tables(paths.glm_families),
+    output:
+        clusters=paths.clusters,
+        families=paths.families,
+    params:
+        code=code("families"),
+        method=study.config["inference"]["family_correction"],
+    log:
+        log_of("families"),
+    resources:
+        mem_mb=growing(1000),
+        runtime=10,
+    script:
+        "../scripts/families.py"

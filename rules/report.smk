@@ -1,0 +1,36 @@
+rule person_report:
+    """A page per person: every stage's pictures, quality and notes."""
+    input:
+        study.person_report_files,
+    output:
+        page=report(paths.person_page, caption="../workflow/report/person.rst", category="People"),
+        figures=directory(paths.person_figures),
+    params:
+        code=code("person_report"),
+        title=study.config["report"]["title"],
+    log:
+        log_of("person_report", "sub-{subject}"),
+    resources:
+        mem_mb=growing(2000),
+        runtime=15,
+    script:
+        "../scripts/person_report.py"
+
+
+rule study_report:
+    """The study's page: cohort, design, results, safeguards, methods."""
+    input:
+        study.study_report_files,
+    output:
+        page=report(paths.report, caption="../workflow/report/study.rst", category="Study"),
+        figures=directory(paths.study_figures),
+    params:
+        code=code("study_report"),
+        title=study.config["report"]["title"],
+    log:
+        log_of("study_report"),
+    resources:
+        mem_mb=growing(3000),
+        runtime=30,
+    script:
+        "../scripts/study_report.py"

@@ -1,0 +1,24 @@
+for kind in study.smooth_kinds:
+
+    rule:
+        """Maps and volumes of a scan, smoothed inside each tissue."""
+        name:
+            f"smooth_{kind.name}"
+        input:
+            unpack(study.smooth_inputs),
+        output:
+            images=[paths.smoothed(*pair) for pair in kind.members],
+            sidecars=[sidecar_of(paths.smoothed(*pair)) for pair in kind.members],
+        wildcard_constraints:
+            scan=kind.scans,
+        params:
+            code=code("smooth"),
+            pairs=kind.members,
+            kernels=study.config["smoothing"],
+        log:
+            log_of("smooth", *SCAN),
+        resources:
+            mem_mb=growing(2000),
+            runtime=15,
+        script:
+            "../scripts/smooth.py"

@@ -1,0 +1,103 @@
+rule person_template:
+    """All sessions of a person to an unbiased midpoint image."""
+    input:
+        structural=study.person_files(paths.structural),
+        masks=study.person_files(paths.mask),
+        GM=study.person_files(paths.tissue("GM")),
+        WM=study.person_files(paths.tissue("WM")),
+    output:
+        template=paths.template,
+        sidecar=sidecar_of(paths.template),
+        tissues=[paths.template_tissue(name) for name in ANALYSED_TISSUES],
+        tissue_sidecars=[sidecar_of(paths.template_tissue(name)) for name in ANALYSED_TISSUES],
+        transforms=directory(paths.template_transforms),
+    params:
+        code=code("person_template"),
+        members=study.members_of,
+    log:
+        log_of("person_template", "sub-{subject}"),
+    benchmark:
+        benchmark_of("person_template", "sub-{subject}")
+    resources:
+        mem_mb=growing(4000),
+        runtime=120,
+    script:
+        "../scripts/person_template.py"
+
+
+rule person_to_target:
+    """Register a person's midpoint image to the target space."""
+    input:
+        template=paths.template,
+        tissues=[paths.template_tissue(name) for name in ANALYSED_TISSUES],
+    output:
+        warp=paths.to_target,
+        sidecar=sidecar_of(paths.to_target),
+    params:
+        code=code("person_to_target"),
+        space=study.config["space"],
+    log:
+        log_of("person_to_target", "sub-{subject}"),
+    benchmark:
+        benchmark_of("person_to_target", "sub-{subject}")
+    resources:
+        mem_mb=growing(4000),
+        runtime=60,
+    script:
+        "../scripts/person_to_target.py"
+
+
+rule session_to_template:
+    """A session's warp from the midpoint and its Jacobian; a session that joins later is registered here."""
+    input:
+        template=study.of_person(paths.template),
+        transforms=study.of_person(paths.template_transforms),
+        structural=paths.structural,
+        mask=paths.mask,
+    output:
+        warp=paths.to_template,
+        jacobian=paths.jacobian,
+        sidecars=[sidecar_of(name) for name in (paths.to_template, paths.jacobian)],
+    params:
+        code=code("session_to_template"),
+    log:
+        log_of("session_to_template", *SCAN),
+    resources:
+        mem_mb=growing(3000),
+        runtime=30,
+    script:
+        "../scripts/session_to_template.py"
+
+
+for kind in study.target_kinds:
+
+    rule:
+        """Every map and tissue of a scan to the target grid: one composed warp, one interpolation."""
+        name:
+            f"to_target_{kind.name}"
+        input:
+            maps=study.map_files,
+            tissues=[paths.tissue(name) for name in TISSUES],
+            session=paths.to_template,
+            person=study.of_person(paths.to_target),
+            dwi=study.dwi_transform,
+        output:
+            maps=[paths.warped(name) for name in kind.members],
+            tissues=[paths.warped_tissue(name) for name in TISSUES],
+            modulated=[paths.modulated(name) for name in ANALYSED_TISSUES],
+            sidecars=[sidecar_of(name) for name in paths.all_warped(kind.members)],
+        wildcard_constraints:
+            scan=kind.scans,
+        params:
+            code=code("to_target"),
+            maps=kind.members,
+            space=study.config["space"],
+        log:
+            log_of("to_target", *SCAN),
+        benchmark:
+            benchmark_of("to_target", *SCAN)
+        resources:
+            mem_mb=growing(3000),
+            runtime=20,
+        script:
+            "../scripts/to_target.py"

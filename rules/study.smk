@@ -1,0 +1,39 @@
+rule describe:
+    """Say what this folder is: dataset description, .bidsignore, README."""
+    input:
+        paths.plan,
+    output:
+        description=paths.description,
+        ignore=".bidsignore",
+        readme="README.md",
+    params:
+        code=code("describe"),
+        raw=study.config["bids_dir"],
+    log:
+        log_of("describe"),
+    resources:
+        mem_mb=growing(500),
+        runtime=5,
+    script:
+        "../scripts/describe.py"
+
+
+rule cohort:
+    """Gather scans, days, TIV, quality and covariates into two tables."""
+    input:
+        qa=study.quality_files,
+        participants=study.participants_file,
+        behaviour=study.behaviour_fits,
+    output:
+        scans=paths.scans,
+        participants=paths.cohort,
+    params:
+        code=code("cohort"),
+        days=study.days,
+    log:
+        log_of("cohort"),
+    resources:
+        mem_mb=growing(1000),
+        runtime=10,
+    script:
+        "../scripts/cohort.py"

@@ -1,0 +1,89 @@
+"""Working grids: isotropic, axis-aligned copies of a scan, and the way back."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from plastimap.images import Volume
+
+FWHM_PER_SIGMA = 2.3548200450309493
+
+
+def resample_isotropic(volume: Volume, resolution_mm: float, *, fill: float = 0.0) -> Volume:
+    """Resample a scan to an isotropic grid along the world's axes (RAS+).
+
+    Parameters
+    ----------
+    volume : Volume
+        Shape (X, Y, Z); any orientation, oblique too. Must be finite.
+    resolution_mm : float
+        Voxel edge of the new grid. Where the scan is finer it is smoothed
+        first, so that the samples do not alias.
+    fill : float, default 0
+        Value outside the field of view.
+
+    Returns
+    -------
+    Volume
+        float32, covering the whole field of view.
+    """
+    shape, affine = isotropic_grid(volume, resolution_mm)
+    if shape == volume.shape and np.allclose(affine, volume.affine, atol=1e-6):
+        return Volume(np.array(volume.data, dtype=np.float32), affine)
+    data = antialias(np.asarray(volume.data, dtype=np.float32), volume.voxel_size, resolution_mm)
+    return Volume(sample(data, volume.affine, shape, affine, fill=fill), affine)
+
+
+def isotropic_grid(volume: Volume, resolution_mm: float) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Shape and affine of the RAS+ grid of `resolution_mm` that covers the field of view of `volume`."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in volume.shape], indexing="ij")).reshape(3, -1)
+    world = volume.affine[:3, :3] @ corners + volume.affine[:3, 3:]
+    low, high = world.min(axis=1), world.max(axis=1)
+    steps = np.floor((high - low) / resolution_mm + 1e-6).astype(int) + 1
+    affine = np.diag([resolution_mm] * 3 + [1.0])
+    # What does not divide evenly is shared between both sides, so that a mirrored scan gets the mirrored grid.
+    affine[:3, 3] = low + (high - low - (steps - 1) * resolution_mm) / 2
+    return (int(steps[0]), int(steps[1]), int(steps[2])), affine
+
+
+def antialias(data: NDArray[np.float32], voxel_size: NDArray[np.float64], resolution_mm: float) -> NDArray[np.float32]:
+    """Smooth `data` to the point spread of `resolution_mm` voxels; unchanged along axes that are coarser."""
+    # Variances of box-shaped voxels subtract: what is left is the width of the filter.
+    variance = np.clip(resolution_mm**2 - voxel_size**2, 0.0, None) / 12.0
+    sigma = np.sqrt(variance) / voxel_size
+    if not sigma.any():
+        return data
+    return np.asarray(ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3.0), dtype=np.float32)
+
+
+def sample(
+    data: NDArray[np.generic],
+    affine: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    target: NDArray[np.float64],
+    *,
+    order: int = 1,
+    fill: float = 0.0,
+) -> NDArray[np.float32]:
+    """Sample `data` (voxel-to-world `affine`) on the grid (`shape`, `target`); `fill` outside the field of view."""
+    pull = np.linalg.inv(affine) @ target
+    out = ndimage.affine_transform(
+        np.asarray(data, dtype=np.float32),
+        pull[:3, :3],
+        offset=pull[:3, 3],
+        output_shape=shape,
+        order=order,
+        mode="constant",
+        cval=fill,
+        prefilter=order > 1,
+    )
+    return np.asarray(out, dtype=np.float32)
+
+
+def smooth_mm(data: NDArray[np.generic], voxel_size: NDArray[np.float64], fwhm_mm: float) -> NDArray[np.float32]:
+    """Gaussian smoothing with a width in millimetres; zero outside the field of view."""
+    sigma = fwhm_mm / FWHM_PER_SIGMA / np.asarray(voxel_size)
+    smoothed = ndimage.gaussian_filter(np.asarray(data, dtype=np.float32), sigma, mode="constant", truncate=3.0)
+    return np.asarray(smoothed, dtype=np.float32)

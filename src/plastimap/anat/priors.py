@@ -1,0 +1,100 @@
+"""Tissue priors: the ICBM152 2009a symmetric average that nilearn ships (BIDS space ``MNI152NLin2009aSym``).
+
+The package data hold a skull-stripped T1 average and the probabilities of
+grey and white matter at 1 mm. There is no CSF map; CSF is what the brain
+holds beside grey and white matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from plastimap.anat.grids import resample_isotropic
+from plastimap.images import Volume
+
+TISSUES = ("GM", "WM", "CSF")
+"""Order of the tissue classes wherever they are stacked."""
+
+CSF_RIM_MM = 3.0
+"""The average is stripped tightly at the cortex; CSF (and nothing else) continues this far outside it."""
+
+
+@dataclass(frozen=True)
+class Priors:
+    """The template and its tissue probabilities on one grid.
+
+    Attributes
+    ----------
+    gm, wm, csf : Volume
+        Probabilities in 0..1. Inside the brain they sum to 1; CSF fades out
+        over a rim around it.
+    t1 : Volume
+        Skull-stripped T1-weighted average, 0..1.
+    brain : Volume
+        Boolean mask of the brain as the template was stripped.
+    """
+
+    gm: Volume
+    wm: Volume
+    csf: Volume
+    t1: Volume
+    brain: Volume
+
+    def tissue(self, name: str) -> Volume:
+        """The prior of tissue `name`: ``"GM"``, ``"WM"`` or ``"CSF"``."""
+        return {"GM": self.gm, "WM": self.wm, "CSF": self.csf}[name]
+
+
+@lru_cache(maxsize=4)
+def load_priors(resolution_mm: float = 2.0) -> Priors:
+    """Load the ICBM152 priors on an isotropic grid.
+
+    Parameters
+    ----------
+    resolution_mm : float, default 2
+        Voxel edge. Coarser grids are low-pass filtered before sampling, so
+        that a voxel holds the mean over its extent.
+
+    Returns
+    -------
+    Priors
+        Arrays are read-only, since they are shared between callers.
+
+    References
+    ----------
+    Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033.
+    """
+    # nilearn takes more than a second to import, and most of the library does without it.
+    from nilearn import datasets
+
+    images = [
+        datasets.load_mni152_gm_template(resolution=1),
+        datasets.load_mni152_wm_template(resolution=1),
+        datasets.load_mni152_template(resolution=1),
+    ]
+    affine = np.asarray(images[0].affine, dtype=np.float64)
+    gm, wm, t1 = (np.asarray(image.get_fdata(), dtype=np.float32) for image in images)
+    # The T1 average is zero exactly where it was stripped.
+    brain = np.asarray(ndimage.binary_fill_holes(t1 > 0))
+    csf = _csf(gm, wm, brain)
+    on_grid = [resample_isotropic(Volume(data, affine), resolution_mm) for data in (gm, wm, csf, t1)]
+    mask = resample_isotropic(Volume(brain.astype(np.float32), affine), resolution_mm)
+    volumes = [_frozen(volume.data, volume.affine) for volume in on_grid]
+    return Priors(*volumes, brain=_frozen(mask.data > 0.5, mask.affine))
+
+
+def _csf(gm: NDArray[np.float32], wm: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    distance = np.asarray(ndimage.distance_transform_edt(~brain), dtype=np.float32)
+    extent = np.clip(1.0 - distance / CSF_RIM_MM, 0.0, 1.0)
+    return np.clip(extent - gm - wm, 0.0, 1.0).astype(np.float32)
+
+
+def _frozen(data: NDArray[np.generic], affine: NDArray[np.float64]) -> Volume:
+    data.flags.writeable = False
+    affine.flags.writeable = False
+    return Volume(data, affine)

@@ -1,0 +1,1 @@
+"""What a study contains: BIDS names, an index with inherited metadata, the manifest, and everything wrong with it."""

@@ -1,0 +1,194 @@
+"""Which of several files counts: weightings, repeated runs, several DWI or B1 acquisitions.
+
+Every function takes rows and gives rows back in the same order, with `used`
+and `unused_because` set, and notices that name what was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+
+from plastimap.bids.problems import Problem
+from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, Row
+
+SMALL_FLIP_DEG = 10.0
+"""A single spoiled-gradient-echo acquisition at or below this flip angle counts as PD-weighted."""
+
+Chosen = tuple[list[Row], list[Problem]]
+
+
+def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
+    """Decide weightings and what counts, in all scans.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Raw rows of the study.
+    repeated_runs : {"last", "first"}
+        Which run counts when one was repeated.
+
+    Returns
+    -------
+    list of Row, list of Problem
+    """
+    problems: list[Problem] = []
+    current = _set_aside(rows, lambda row: row.part not in (None, "mag"), "phase image; magnitudes are used")
+    steps: tuple[Callable[[list[Row]], Chosen], ...] = (
+        lambda some: choose_runs(some, repeated_runs=repeated_runs),
+        weight,
+        choose_acquisitions,
+        choose_dwi,
+        choose_b1,
+    )
+    for step in steps:
+        current, found = step(current)
+        problems += found
+    return current, problems
+
+
+def choose_runs(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
+    """Of a repeated acquisition keep one run, whole: echoes of different runs never mix."""
+    pick = max if repeated_runs == "last" else min
+    drop: dict[str, str] = {}
+    problems: list[Problem] = []
+    for group in _groups(rows, _acquisition):
+        runs = sorted({row.run or 0 for row in group})
+        if len(runs) < 2:
+            continue
+        kept = pick(runs)
+        names = ", ".join(f"run-{run}" if run else "the one without run-" for run in runs if run != kept)
+        counts = {run: sum((row.run or 0) == run for row in group) for run in runs}
+        why = f"input.repeated_runs is {repeated_runs}; left out: {names}"
+        if len(set(counts.values())) > 1:
+            why += f" (files per run: {', '.join(f'{run}: {n}' for run, n in counts.items())}; one was broken off?)"
+        chosen = next(row for row in group if (row.run or 0) == kept)
+        remedy = "nothing, or set input.repeated_runs, or remove the run that should not count"
+        problems.append(Problem(chosen.path, "an acquisition was repeated", why, remedy, "notice"))
+        drop |= {row.path: f"repeated: run {kept} counts" for row in group if (row.run or 0) != kept}
+    return _drop(rows, drop), problems
+
+
+def weight(rows: Sequence[Row]) -> Chosen:
+    """Tell PD-, T1- and MT-weighted acquisitions apart by MT pulse and flip angle."""
+    weightings: dict[str, str] = {}
+    drop: dict[str, str] = {}
+    problems: list[Problem] = []
+    for scan in _groups(rows, lambda row: (row.scan,) if row.suffix in MPM_SUFFIXES else None):
+        weightings |= {row.path: "MTw" for row in scan if row.mt == "on"}
+        without = [row for row in scan if row.mt == "off" and row.flip_angle_deg is not None]
+        angles = sorted({row.flip_angle_deg for row in without if row.flip_angle_deg is not None})
+        names = _names_of_angles(angles, has_mt=any(row.mt == "on" for row in scan))
+        for row in without:
+            name = names[row.flip_angle_deg or 0.0]
+            if name is not None:
+                weightings[row.path] = name
+            else:
+                drop[row.path] = "a third flip angle without MT pulse"
+        if len(angles) > 2:
+            what = f"{len(angles)} flip angles without MT pulse: {', '.join(f'{angle:g}°' for angle in angles)}"
+            why = "the smallest counts as PDw, the largest as T1w; those between are left out"
+            problems.append(Problem(without[0].path, what, why, "nothing, or remove what should not count", "notice"))
+    weighted = [replace(row, weighting=weightings.get(row.path)) for row in rows]
+    return _drop(weighted, drop), problems
+
+
+def _names_of_angles(angles: Sequence[float], *, has_mt: bool) -> dict[float, str | None]:
+    if len(angles) == 1:
+        return {angles[0]: "PDw" if has_mt or angles[0] <= SMALL_FLIP_DEG else "T1w"}
+    names: dict[float, str | None] = dict.fromkeys(angles)
+    if angles:
+        names[angles[0]], names[angles[-1]] = "PDw", "T1w"
+    return names
+
+
+def choose_acquisitions(rows: Sequence[Row]) -> Chosen:
+    """Of several acquisitions of one kind (another ``acq-`` label) keep the first by name."""
+
+    def kind(row: Row) -> Hashable:
+        if row.suffix in MPM_SUFFIXES and row.weighting:
+            return row.scan, row.weighting
+        return (row.scan, "T1w") if row.suffix == "T1w" else None
+
+    return _keep_first(rows, kind, lambda row: (row.acq or "", row.suffix), "acquisitions of one kind")
+
+
+def choose_dwi(rows: Sequence[Row]) -> Chosen:
+    """Of several diffusion series keep the one with most volumes; of equals the first by name."""
+    return _keep_first(
+        rows,
+        lambda row: row.scan if row.suffix == "dwi" else None,
+        lambda row: (-(row.n_volumes or 0), row.path),
+        "diffusion series",
+    )
+
+
+def choose_b1(rows: Sequence[Row]) -> Chosen:
+    """Of several kinds of B1 acquisition keep the readiest; of several maps of a kind the first by name."""
+    kept, problems = _keep_first(
+        rows,
+        lambda row: row.scan if row.suffix in B1_SUFFIXES else None,
+        lambda row: (B1_SUFFIXES.index(row.suffix),),
+        "kinds of B1 acquisition",
+    )
+    maps, more = _keep_first(
+        kept, lambda row: row.scan if row.suffix == "TB1map" else None, lambda row: (row.path,), "B1 maps"
+    )
+    return maps, problems + more
+
+
+def _keep_first(
+    rows: Sequence[Row], key: Callable[[Row], Hashable], rank: Callable[[Row], tuple[object, ...]], kind: str
+) -> Chosen:
+    """In each group keep the rows of the least rank, and say what else there was."""
+    drop: dict[str, str] = {}
+    problems: list[Problem] = []
+    for group in _groups(rows, key):
+        ranks = sorted({rank(row) for row in group})  # type: ignore[type-var]
+        if len(ranks) < 2:
+            continue
+        kept = next(row for row in group if rank(row) == ranks[0])
+        others = [row for row in group if rank(row) != ranks[0]]
+        names = ", ".join(dict.fromkeys(_label(row) for row in others))
+        why = f"one scan takes one; {_label(kept)} counts, left out: {names}"
+        remedy = "nothing, or move what should not count to sourcedata/"
+        problems.append(Problem(kept.path, f"several {kind}", why, remedy, "notice"))
+        drop |= {row.path: f"{_label(kept)} counts" for row in others}
+    return _drop(rows, drop), problems
+
+
+def _label(row: Row) -> str:
+    entities = {"acq": row.acq, "dir": row.dir, "run": row.run}
+    named = [f"{key}-{value}" for key, value in entities.items() if value is not None]
+    return "_".join([*named, row.suffix])
+
+
+def _acquisition(row: Row) -> Hashable:
+    """What repeated runs have in common; None for rows that are no images of a scan."""
+    if row.suffix in MPM_SUFFIXES:
+        return row.scan, row.suffix, row.acq, row.mt, row.flip, row.flip_angle_deg if row.flip is None else None
+    if row.suffix in B1_SUFFIXES:
+        # The volumes of a B1 acquisition (AFI's two TRs, EPI's echoes) are repeated together.
+        return row.scan, row.suffix
+    if row.suffix in ("dwi", "T1w"):
+        return row.scan, row.suffix, row.acq, row.dir
+    return None
+
+
+def _groups(rows: Iterable[Row], key: Callable[[Row], Hashable]) -> list[list[Row]]:
+    found: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        if row.used and (name := key(row)) is not None:
+            found.setdefault(name, []).append(row)
+    return list(found.values())
+
+
+def _set_aside(rows: Sequence[Row], condition: Callable[[Row], bool], reason: str) -> list[Row]:
+    return _drop(rows, {row.path: reason for row in rows if condition(row)})
+
+
+def _drop(rows: Sequence[Row], reasons: dict[str, str]) -> list[Row]:
+    return [
+        replace(row, used=False, unused_because=reasons[row.path]) if row.used and row.path in reasons else row
+        for row in rows
+    ]

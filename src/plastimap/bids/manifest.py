@@ -1,0 +1,217 @@
+"""The manifest: one row per file of a study, with entities, metadata and days since baseline.
+
+The main process indexes once and writes the table when it changed; jobs read
+it as it was when the run started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plastimap.bids.choose import choose
+from plastimap.bids.days import add_days
+from plastimap.bids.external import derivative_rows, image_rows
+from plastimap.bids.index import Dataset
+from plastimap.bids.participants import FILE, Participant, read_participants
+from plastimap.bids.problems import Problem, unique_problems
+from plastimap.bids.raw import raw_rows
+from plastimap.bids.rows import Row, format_rows, parse_rows
+from plastimap.bids.words import closest
+from plastimap.writing import PathLike, write_text
+
+__all__ = ["Manifest", "Row", "behaviour_files", "index_dataset", "read_manifest", "wants", "write_manifest"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a study contains.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        One per file, in the order of person, session and path.
+    participants : tuple of dict
+        Lines of ``participants.tsv`` for the participants that are wanted, as text; None for ``n/a``. Everybody
+        with data is there, if only with ``participant_id``.
+    problems : tuple of Problem
+        What was wrong when indexing; :func:`plastimap.bids.checks.check_study` adds the rest.
+    name : str or None
+        The dataset's name.
+    bids_dir : str or None
+        Absolute path of the raw dataset.
+    """
+
+    rows: tuple[Row, ...]
+    participants: tuple[Participant, ...] = ()
+    problems: tuple[Problem, ...] = field(default=(), compare=False)
+    name: str | None = None
+    bids_dir: str | None = None
+
+    @property
+    def used(self) -> tuple[Row, ...]:
+        """Rows that count."""
+        return tuple(row for row in self.rows if row.used)
+
+    @property
+    def scans(self) -> tuple[str, ...]:
+        """Labels of all scans with an image that counts, in order: ``sub-01_ses-02``, or ``sub-01``."""
+        return tuple(dict.fromkeys(row.scan for row in self.used if row.datatype != "beh"))
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """``sub-…`` of everybody with a file that counts."""
+        return tuple(dict.fromkeys(row.participant_id for row in self.used))
+
+    def of(self, scan: str) -> tuple[Row, ...]:
+        """Rows that count, of one scan."""
+        return tuple(row for row in self.used if row.scan == scan)
+
+    def file_label(self, path: str) -> str:
+        """A path as problems name it: relative to the dataset where it lies inside."""
+        return path.removeprefix(f"{self.bids_dir}/") if self.bids_dir else path
+
+
+def wants(config: Mapping[str, Any], stage: str) -> bool:
+    """Whether the configuration asks for a stage, or leaves it to the data (``auto``)."""
+    stages = config.get("stages", "auto")
+    return stages == "auto" or stage in stages
+
+
+def index_dataset(bids_dir: PathLike | None, config: Mapping[str, Any]) -> Manifest:
+    """Index a study: the raw dataset, folders of derivatives, and the table of images.
+
+    Parameters
+    ----------
+    bids_dir : path-like or None
+        Raw BIDS dataset; None when all maps come from elsewhere.
+    config : mapping
+        A configuration as :func:`plastimap.config.load_config` gives it.
+
+    Returns
+    -------
+    Manifest
+    """
+    people, visits = [str(one) for one in config["participants"]], [str(one) for one in config["sessions"]]
+    dataset = Dataset(bids_dir) if bids_dir is not None and Path(bids_dir).is_dir() else None
+    rows, lines, problems = _raw(dataset, config, people, visits)
+    outside, found = _outside(config, people, visits)
+    problems += found
+    rows = sorted([*rows, *outside], key=lambda row: (row.participant_id, row.session or "", row.path, row.stage))
+    several = len({row.participant_id for row in rows}) > 1
+    longitudinal = wants(config, "glm") and several
+    rows, found = add_days(rows, dataset, config["input"]["days"], longitudinal=longitudinal)
+    problems += found
+    problems += _selection_problems("participants", people, {row.subject for row in rows}, dataset, "sub")
+    problems += _selection_problems("sessions", visits, {row.session for row in rows if row.session}, dataset, "ses")
+    name = dataset.name if dataset is not None else None
+    problems += dataset.problems if dataset is not None else []
+    return Manifest(
+        rows=tuple(rows),
+        participants=tuple(_everybody(lines, rows, people)),
+        problems=tuple(unique_problems(problems)),
+        name=name,
+        bids_dir=dataset.root.as_posix() if dataset is not None else None,
+    )
+
+
+def _raw(
+    dataset: Dataset | None, config: Mapping[str, Any], people: Sequence[str], visits: Sequence[str]
+) -> tuple[list[Row], list[Participant], list[Problem]]:
+    if dataset is None:
+        return [], [], []
+    lines, problems = read_participants(dataset.root)
+    rows, notices = choose(
+        raw_rows(dataset, participants=people, sessions=visits), repeated_runs=config["input"]["repeated_runs"]
+    )
+    prefix = f"{dataset.root.as_posix()}/"
+    problems += [
+        Problem(one.file.removeprefix(prefix), one.what, one.why, one.remedy, one.severity) for one in notices
+    ]
+    return rows, lines, problems
+
+
+def _outside(
+    config: Mapping[str, Any], people: Sequence[str], visits: Sequence[str]
+) -> tuple[list[Row], list[Problem]]:
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for folder in config["derivatives"]:
+        if Path(folder).is_dir():
+            found, wrong = derivative_rows(Dataset(folder), participants=people, sessions=visits)
+            rows, problems = rows + found, problems + wrong
+    if config["images"] and Path(config["images"]).is_file():
+        found, wrong = image_rows(Path(config["images"]), participants=people, sessions=visits)
+        rows, problems = rows + found, problems + wrong
+    return rows, problems
+
+
+def _everybody(lines: Sequence[Participant], rows: Sequence[Row], people: Sequence[str]) -> list[Participant]:
+    wanted = {f"sub-{label}" for label in people}
+    kept = [line for line in lines if not wanted or line["participant_id"] in wanted]
+    listed = {line["participant_id"] for line in kept}
+    columns = list(lines[0]) if lines else ["participant_id"]
+    new = [name for name in dict.fromkeys(row.participant_id for row in rows) if name not in listed]
+    return kept + [{**dict.fromkeys(columns), "participant_id": name} for name in new]
+
+
+def _selection_problems(
+    key: str, wanted: Sequence[str], found: set[str], dataset: Dataset | None, entity: str
+) -> list[Problem]:
+    """Labels that were asked for and that no file has."""
+    there = {label for file in dataset.files if (label := file.name.get(entity))} if dataset is not None else set[str]()
+    problems: list[Problem] = []
+    for label in wanted:
+        if label not in found:
+            padded = next((one for one in sorted(there) if one.lstrip("0") == label.lstrip("0")), None)
+            close = padded if padded != label else None
+            close = close or closest(label, there - {label})
+            why = "no usable file has this label" if label in there else f"the data have: {', '.join(sorted(there)[:20])}"
+            remedy = f'did you mean "{close}" (in quotes)?' if close else f"correct {key} in the configuration"
+            problems.append(Problem(f"config: {key}", f"no {entity}-{label} in the data", why, remedy))
+    return problems
+
+
+def behaviour_files(manifest: Manifest, config: Mapping[str, Any]) -> list[str]:
+    """Tables of behaviour: the configured one, else BIDS ``beh`` tables, else ``behaviour.tsv`` in the dataset."""
+    table = config["behaviour"]["table"]
+    if table != "auto":
+        return [str(table)]
+    found = [row.path for row in manifest.used if row.datatype == "beh"]
+    if not found and manifest.bids_dir and (plain := Path(manifest.bids_dir, "behaviour.tsv")).is_file():
+        found = [plain.as_posix()]
+    return found
+
+
+def write_manifest(path: PathLike, manifest: Manifest) -> bool:
+    """Write the rows as a table, only when it says something new.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
+    """
+    text = format_rows(manifest.rows)
+    file = Path(path)
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return False
+    write_text(file, text)
+    return True
+
+
+def read_manifest(path: PathLike) -> Manifest:
+    """Read back the rows of a manifest.
+
+    Raises
+    ------
+    ValueError
+        When the table is not one of this version.
+    """
+    return Manifest(parse_rows(Path(path).read_text(encoding="utf-8")))
+
+
+def has_participants_file(manifest: Manifest) -> bool:
+    """Whether the dataset has a table of participants."""
+    return manifest.bids_dir is not None and Path(manifest.bids_dir, FILE).is_file()

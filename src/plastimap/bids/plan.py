@@ -1,0 +1,558 @@
+"""From manifest and config to what will be made: scans, maps, stages, inputs of every rule.
+
+Snakemake's input functions are methods here (wildcards in, paths out), so the
+rules hold no logic. Imports nothing heavy: every job reads this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from snakemake_interface_common.exceptions import WorkflowError
+
+from plastimap.bids.checks import check_study
+from plastimap.bids.manifest import Row, read_manifest, write_manifest
+from plastimap.bids.problems import Problem, errors, format_problems
+from plastimap.config import load_config
+from plastimap.paths import (
+    ANALYSED_TISSUES,
+    DWI_MAPS,
+    MPM_MAPS,
+    TISSUES,
+    Paths,
+    paths_of,
+    scan_label,
+    scan_session,
+    scan_subject,
+)
+from plastimap.writing import read_json, write_text
+
+STAGES = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "report")
+CONTRAST_ORDER = ("MTsat", "R1", "T1w")
+MIN_PARTICIPANTS = 4
+"""Fewer people than this leave no degrees of freedom for a group model with covariates."""
+
+
+class Wildcards(Protocol):
+    """The wildcards of a Snakemake job."""
+
+    def __getattr__(self, name: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One person in one session, and the files that belong to it."""
+
+    label: str
+    day: float | None = None
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+
+    @property
+    def subject(self) -> str:
+        """Label of the person, without ``sub-``."""
+        return scan_subject(self.label)
+
+    @property
+    def session(self) -> str | None:
+        """Label of the session, without ``ses-``."""
+        return scan_session(self.label)
+
+    def files(self, *suffixes: str, stage: str = "raw") -> list[Row]:
+        """Rows of this scan with one of the suffixes at a stage."""
+        return [row for row in self.rows if row.suffix in suffixes and row.stage == stage]
+
+    @property
+    def echoes(self) -> list[Row]:
+        """Multi-echo images of multi-parameter mapping."""
+        return self.files("MPM", "MTS")
+
+    @property
+    def b1(self) -> list[Row]:
+        """A ready B1+ map, or nothing."""
+        return self.files("TB1map")[:1]
+
+    @property
+    def dwi(self) -> Row | None:
+        """The diffusion series."""
+        return next(iter(self.files("dwi")), None)
+
+    @property
+    def t1w(self) -> Row | None:
+        """The T1-weighted image."""
+        return next(iter(self.files("T1w")), None)
+
+    def external(self, map_name: str, stage: str, tissue: str | None = None) -> str | None:
+        """Path of a map made elsewhere, or None."""
+        for row in self.rows:
+            if row.stage == stage and row.map == map_name and (tissue is None or row.tissue in (None, "", tissue)):
+                return row.path
+        return None
+
+    @property
+    def mpm_maps(self) -> tuple[str, ...]:
+        """Maps that the weightings of this scan allow."""
+        weightings = {row.weighting for row in self.echoes}
+        if {"PDw", "T1w", "MTw"} <= weightings:
+            return MPM_MAPS
+        if {"PDw", "T1w"} <= weightings:
+            return ("R1", "R2s", "PD")
+        return ("R2s",) if weightings else ()
+
+    @cached_property
+    def native_maps(self) -> frozenset[str]:
+        """Maps that exist, or will, on the native grid."""
+        made = {*self.mpm_maps, *(DWI_MAPS if self.dwi else ()), *(("T1w",) if self.t1w else ())}
+        given = {row.map for row in self.rows if row.stage == "native" and row.map}
+        return frozenset(made | given)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Scans that give the same set of outputs: each set is a rule of its own, since a rule's outputs are fixed.
+
+    Attributes
+    ----------
+    name : str
+        For the rule's name.
+    members : tuple
+        What these scans give: maps, or (map, tissue) pairs.
+    scans : str
+        Regular expression of the scans' labels.
+    """
+
+    name: str
+    members: tuple[Any, ...]
+    scans: str
+
+
+class Study:
+    """What one run will make.
+
+    Parameters
+    ----------
+    config : mapping
+        The checked configuration.
+    rows : sequence of Row
+        The manifest's rows in use.
+    """
+
+    def __init__(self, config: Mapping[str, Any], rows: Sequence[Row]) -> None:
+        self.config = config
+        self.behaviour_tables = [row.path for row in rows if row.suffix == "beh" and row.used]
+        self.scans = _scans(rows)
+        self.by_label = {scan.label: scan for scan in self.scans}
+        self.contrast, self.notices = _structural_contrast(config["anat"]["contrast"], self.scans)
+        self.paths: Paths = paths_of(config, self.contrast)
+        self.left_out: dict[str, str] = {}
+        self.stages = self._stages()
+
+    # --- what there is ------------------------------------------------------------------------------------------
+    @cached_property
+    def subjects(self) -> list[str]:
+        """Labels of the people, without ``sub-``."""
+        return sorted({scan.subject for scan in self.scans})
+
+    def of_subject(self, subject: str) -> list[Scan]:
+        """A person's scans that have the structural contrast, in order of sessions."""
+        return [scan for scan in self.in_space if scan.subject == subject]
+
+    @cached_property
+    def in_space(self) -> list[Scan]:
+        """Scans that have the structural contrast, so that they can be segmented and brought to the target."""
+        return [scan for scan in self.scans if self.contrast in scan.native_maps]
+
+    @cached_property
+    def wanted_maps(self) -> tuple[str, ...]:
+        """Maps that go on to the target space."""
+        return (*self.config["mpm"]["maps"], *self.config["dwi"]["maps"])
+
+    def target_maps(self, scan: Scan) -> list[str]:
+        """Maps of a scan that are brought to the target space by this run."""
+        return [name for name in self.wanted_maps if name in scan.native_maps] if scan in self.in_space else []
+
+    def smoothed_maps(self, scan: Scan) -> list[tuple[str, str]]:
+        """(map, tissue) pairs of a scan that are smoothed by this run."""
+        names = [name for name in self.wanted_maps if name in self.target_maps(scan) or scan.external(name, "warped")]
+        if scan in self.in_space:
+            names.append("vbm")
+        return [(name, tissue) for name in names for tissue in ANALYSED_TISSUES]
+
+    @cached_property
+    def analysed(self) -> dict[tuple[str, str], list[Scan]]:
+        """Scans per (map, tissue) of the group level, for every pair that has enough people."""
+        wanted = self.config["model"]["maps"]
+        found: dict[tuple[str, str], list[Scan]] = {}
+        for name in (*self.wanted_maps, "vbm"):
+            for tissue in ANALYSED_TISSUES:
+                scans = [scan for scan in self.scans if self._has_smoothed(scan, name, tissue)]
+                people = {scan.subject for scan in scans}
+                if (wanted == "auto" or name in wanted) and len(people) >= MIN_PARTICIPANTS:
+                    found[name, tissue] = scans
+        return found
+
+    def _has_smoothed(self, scan: Scan, name: str, tissue: str) -> bool:
+        return (name, tissue) in self.smoothed_maps(scan) or scan.external(name, "smoothed", tissue) is not None
+
+    @cached_property
+    def mpm_kinds(self) -> list[Kind]:
+        """Sets of MPM maps that the scans' weightings allow."""
+        return _kinds({scan.label: scan.mpm_maps for scan in self.scans})
+
+    @cached_property
+    def target_kinds(self) -> list[Kind]:
+        """Sets of maps that are brought to the target space; without any, the tissues alone."""
+        return _kinds({scan.label: tuple(self.target_maps(scan)) for scan in self.in_space}, empty=True)
+
+    @cached_property
+    def smooth_kinds(self) -> list[Kind]:
+        """Sets of (map, tissue) that are smoothed."""
+        return _kinds({scan.label: tuple(self.smoothed_maps(scan)) for scan in self.scans})
+
+    # --- stages -------------------------------------------------------------------------------------------------
+    def _stages(self) -> frozenset[str]:
+        possible = {
+            "mpm": (any(scan.echoes for scan in self.scans), "no multi-echo MPM images"),
+            "dwi": (any(scan.dwi for scan in self.scans), "no diffusion series"),
+            "anat": (bool(self.in_space), "no MTsat, R1 or T1w image to segment"),
+            "space": (bool(self.in_space), "no structural image to bring to the target space"),
+            "smooth": (any(self.smoothed_maps(scan) for scan in self.scans), "no maps in the target space"),
+            "behaviour": (bool(self.behaviour_tables), "no behaviour tables"),
+            "glm": (bool(self.analysed), f"a group model needs at least {MIN_PARTICIPANTS} people with maps"),
+            "report": (True, ""),
+        }
+        asked = STAGES if self.config["stages"] == "auto" else self.config["stages"]
+        for stage in STAGES:
+            if stage not in asked:
+                self.left_out[stage] = "not among the stages asked for"
+            elif not possible[stage][0]:
+                self.left_out[stage] = possible[stage][1]
+        return frozenset(STAGES) - self.left_out.keys()
+
+    # --- targets ------------------------------------------------------------------------------------------------
+    def scan_targets(self, scan: Scan) -> list[str]:
+        """Final files of one scan."""
+        paths, patterns = self.paths, list[str]()
+        if "mpm" in self.stages and scan.mpm_maps:
+            patterns += [paths.native(name) for name in scan.mpm_maps] + [paths.mpm_qa]
+        if "dwi" in self.stages and scan.dwi:
+            patterns += [paths.native(name) for name in DWI_MAPS] + [paths.dwi_qa]
+        if "anat" in self.stages and scan in self.in_space:
+            patterns += [paths.tissue(tissue) for tissue in TISSUES] + [paths.mask, paths.anat_qa]
+        if "space" in self.stages and scan in self.in_space:
+            patterns += [paths.warped(name) for name in self.target_maps(scan)]
+            patterns += [paths.warped_tissue(tissue) for tissue in TISSUES] + [paths.jacobian]
+        if "smooth" in self.stages:
+            patterns += [paths.smoothed(*pair) for pair in self.smoothed_maps(scan)]
+        return [paths.at(pattern, scan.label) for pattern in patterns]
+
+    @cached_property
+    def participant_targets(self) -> list[str]:
+        """Final files of the participant level."""
+        files = [self.paths.description]
+        for scan in self.scans:
+            files += self.scan_targets(scan)
+        if "report" in self.stages:
+            files += [self.paths.person_page.format(subject=subject) for subject in self.subjects]
+        return files
+
+    @cached_property
+    def group_targets(self) -> list[str]:
+        """Final files of the group level."""
+        files: list[str] = []
+        if "behaviour" in self.stages:
+            files += [self.paths.behaviour_fits, self.paths.behaviour_tests]
+        if "glm" in self.stages:
+            files += [self.paths.clusters, self.paths.families]
+        if "report" in self.stages:
+            files.append(self.paths.report)
+        return files
+
+    # --- inputs of rules: wildcards in, paths out ---------------------------------------------------------------
+    def scan_of(self, wildcards: Wildcards) -> Scan:
+        """The scan that a job is about."""
+        return self.by_label[wildcards.scan]
+
+    def echo_files(self, wildcards: Wildcards) -> list[str]:
+        """Echo images of a scan."""
+        return [row.path for row in self.scan_of(wildcards).echoes]
+
+    def b1_files(self, wildcards: Wildcards) -> list[str]:
+        """The B1+ map of a scan, or nothing."""
+        return [row.path for row in self.scan_of(wildcards).b1]
+
+    def dwi_files(self, wildcards: Wildcards) -> dict[str, str]:
+        """Diffusion series of a scan with its b-values and b-vectors."""
+        row = self.scan_of(wildcards).dwi
+        return {"dwi": row.path, "bval": row.bval, "bvec": row.bvec} if row else {}
+
+    def native_file(self, scan: Scan, map_name: str) -> str:
+        """A map on its native grid: made elsewhere, raw (T1w), or ours."""
+        given = scan.external(map_name, "native")
+        if given:
+            return given
+        if map_name == "T1w" and scan.t1w:
+            return scan.t1w.path
+        return self.paths.at(self.paths.native(map_name), scan.label)
+
+    def structural_file(self, wildcards: Wildcards) -> str:
+        """The image that is segmented."""
+        return self.native_file(self.scan_of(wildcards), self.contrast)
+
+    def mask_files(self, wildcards: Wildcards) -> list[str]:
+        """A brain mask that the user gave, or nothing."""
+        given = self.scan_of(wildcards).external("mask", "native")
+        return [given] if given else []
+
+    def map_files(self, wildcards: Wildcards) -> list[str]:
+        """Native maps of a scan that go to the target space."""
+        scan = self.scan_of(wildcards)
+        return [self.native_file(scan, name) for name in self.target_maps(scan)]
+
+    def dwi_transform(self, wildcards: Wildcards) -> list[str]:
+        """Rigid transform between diffusion and structural space, where the scan has diffusion maps."""
+        scan = self.scan_of(wildcards)
+        wanted = any(name in DWI_MAPS for name in self.target_maps(scan)) and scan.dwi
+        return [self.paths.at(self.paths.dwi_to_anat, scan.label)] if wanted else []
+
+    def person_files(self, pattern: str) -> Any:
+        """An input function: a file of each of a person's sessions."""
+
+        def files(wildcards: Wildcards) -> list[str]:
+            return [self.paths.at(pattern, label) for label in self.template_members(wildcards.subject)]
+
+        return files
+
+    def template_members(self, subject: str) -> list[str]:
+        """Scans that a person's template is made from; with `freeze_template`, those it *was* made from."""
+        labels = [scan.label for scan in self.of_subject(subject)]
+        if self.config["space"]["freeze_template"]:
+            frozen = self._frozen_members(subject)
+            return [label for label in labels if label in frozen] or labels
+        return labels
+
+    def _frozen_members(self, subject: str) -> list[str]:
+        image = Path(self.config["output_dir"]) / self.paths.template.format(subject=subject)
+        sidecar = image.with_name(image.name.partition(".")[0] + ".json")
+        if not (image.exists() and sidecar.exists()):
+            return []
+        return list(read_json(sidecar).get("Members", []))
+
+    def smooth_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Warped maps and tissues of a scan that are smoothed."""
+        scan = self.scan_of(wildcards)
+        names = sorted({name for name, _ in self.smoothed_maps(scan)} - {"vbm"})
+        files = [scan.external(name, "warped") or self.paths.at(self.paths.warped(name), scan.label) for name in names]
+        inputs: dict[str, Any] = {"maps": files}
+        if scan in self.in_space:
+            inputs["modulated"] = [self.paths.at(self.paths.modulated(name), scan.label) for name in ANALYSED_TISSUES]
+        return inputs
+
+    def smoothed_file(self, scan: Scan, name: str, tissue: str) -> str:
+        """A smoothed map: made elsewhere or ours."""
+        return scan.external(name, "smoothed", tissue) or self.paths.at(self.paths.smoothed(name, tissue), scan.label)
+
+    def glm_files(self, wildcards: Wildcards) -> list[str]:
+        """Smoothed maps of the group model, in the order of :meth:`glm_scans`."""
+        pair = (wildcards.map, wildcards.tissue)
+        return [self.smoothed_file(scan, *pair) for scan in self.analysed[pair]]
+
+    def glm_scans(self, wildcards: Wildcards) -> list[str]:
+        """Labels of the scans of a group model."""
+        return [scan.label for scan in self.analysed[wildcards.map, wildcards.tissue]]
+
+    def every(self, pattern: str) -> list[str]:
+        """A file of every scan that reaches the target space."""
+        return [self.paths.at(pattern, scan.label) for scan in self.in_space]
+
+    def of_person(self, pattern: str) -> Any:
+        """An input function: a person's file, for a job about one of their scans."""
+        return lambda wildcards: pattern.format(subject=scan_subject(wildcards.scan))
+
+    def members_of(self, wildcards: Wildcards) -> list[str]:
+        """Scans that a person's template is made from."""
+        return self.template_members(wildcards.subject)
+
+    def glm_tables(self, pattern: str) -> list[str]:
+        """A table of every (map, tissue) model."""
+        return [pattern.format(map=name, tissue=tissue) for name, tissue in self.analysed]
+
+    @cached_property
+    def grid_references(self) -> list[str]:
+        """Images whose mean is the study's background picture, and whose grid is the group's."""
+        name = "R1" if self.contrast == "MTsat" else self.contrast
+        warped = [
+            self.paths.at(self.paths.warped(name), scan.label) for scan in self.in_space if name in self.target_maps(scan)
+        ]
+        if warped or not self.analysed:
+            return warped or self.every(self.paths.warped_tissue("WM"))
+        (pair, scans), *_ = self.analysed.items()
+        return [self.smoothed_file(scans[0], *pair)]
+
+    @cached_property
+    def roi_images(self) -> list[str]:
+        """Images that regions of the config point to."""
+        return [str(roi["image"]) for roi in self.config["rois"] if roi.get("image")]
+
+    @cached_property
+    def participants_file(self) -> list[str]:
+        """The table of people, where the dataset has one."""
+        table = Path(self.config["bids_dir"] or ".") / "participants.tsv"
+        return [str(table)] if self.config["bids_dir"] and table.exists() else []
+
+    @cached_property
+    def behaviour_fits(self) -> list[str]:
+        """The table of fitted learning curves, where there is behaviour."""
+        return [self.paths.behaviour_fits] if "behaviour" in self.stages else []
+
+    @cached_property
+    def days(self) -> dict[str, float | None]:
+        """Days since baseline of every scan."""
+        return {scan.label: scan.day for scan in self.scans}
+
+    def scan_quality(self, scan: Scan) -> list[str]:
+        """Quality files of one scan."""
+        patterns = {
+            self.paths.mpm_qa: "mpm" in self.stages and bool(scan.mpm_maps),
+            self.paths.dwi_qa: "dwi" in self.stages and scan.dwi is not None,
+            self.paths.anat_qa: "anat" in self.stages and scan in self.in_space,
+            self.paths.coreg_qa: "space" in self.stages and scan in self.in_space and scan.dwi is not None,
+        }
+        return [self.paths.at(pattern, scan.label) for pattern, there in patterns.items() if there]
+
+    @cached_property
+    def quality_files(self) -> list[str]:
+        """Quality files of all scans."""
+        return [file for scan in self.scans for file in self.scan_quality(scan)]
+
+    def person_report_files(self, wildcards: Wildcards) -> list[str]:
+        """Everything that a person's page shows."""
+        mine = [scan for scan in self.scans if scan.subject == wildcards.subject]
+        return [self.paths.plan, *(file for scan in mine for file in (*self.scan_targets(scan), *self.scan_quality(scan)))]
+
+    @cached_property
+    def study_report_files(self) -> list[str]:
+        """Everything that the study's page shows."""
+        files = [self.paths.plan, self.paths.description, *self.quality_files]
+        if "behaviour" in self.stages:
+            files += [self.paths.behaviour_tidy, self.paths.behaviour_fits, self.paths.behaviour_tests]
+        if "glm" in self.stages:
+            files += [self.paths.clusters, self.paths.families, self.paths.mean_structural, self.paths.rois_qa]
+            files += [self.paths.scans, self.paths.cohort, *self.glm_tables(self.paths.glm_model)]
+        return files
+
+    def protocol(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Acquisition of a scan's echoes, in the order of :meth:`echo_files`."""
+        scan = self.scan_of(wildcards)
+        return {
+            "weighting": [row.weighting for row in scan.echoes],
+            "echo_time_s": [row.echo_time_s for row in scan.echoes],
+            "flip_angle_deg": [row.flip_angle_deg for row in scan.echoes],
+            "tr_s": [row.tr_s for row in scan.echoes],
+            "b1_units": next((row.units for row in scan.b1), None),
+        }
+
+    def summary(self) -> str:
+        """What will be made and what not, as JSON for the report."""
+        return json.dumps(
+            {
+                "stages": [stage for stage in STAGES if stage in self.stages],
+                "left_out": self.left_out,
+                "contrast": self.contrast,
+                "notices": self.notices,
+                "scans": {scan.label: {"day": scan.day, "maps": sorted(scan.native_maps)} for scan in self.scans},
+            },
+            indent=2,
+        )
+
+
+def open_study(config: Mapping[str, Any], *, files: Sequence[str | Path], refresh: bool) -> Study:
+    """Check the configuration, index the dataset and decide what to make.
+
+    Parameters
+    ----------
+    config : mapping
+        Configuration over the defaults, as Snakemake has it.
+    files : sequence of path-like
+        Configuration files it came from; relative paths count from the last one's folder.
+    refresh : bool
+        True in the main process, which writes the manifest; jobs read it as it was then.
+
+    Raises
+    ------
+    StudyProblem
+        When something is wrong: the message lists everything.
+    """
+    checked, problems = load_config(config, folder=Path(files[-1]).parent if files else Path.cwd())
+    _stop_at(problems)
+    place = Path(checked["output_dir"])
+    if not refresh:
+        return Study(checked, read_manifest(place / Paths.manifest).rows)
+    manifest, problems = check_study(checked)
+    _stop_at(problems)
+    study = Study(checked, manifest.rows)
+    write_manifest(place / Paths.manifest, manifest)
+    _write_if_changed(place / Paths.problems, json.dumps([asdict(problem) for problem in problems], indent=2) + "\n")
+    _write_if_changed(place / Paths.plan, study.summary() + "\n")
+    _write_if_changed(place / Paths.effective_config, yaml.safe_dump(checked, sort_keys=False, allow_unicode=True))
+    return study
+
+
+class StudyProblem(WorkflowError):
+    """Everything that is wrong with a study, found before its first job."""
+
+
+def _stop_at(problems: Sequence[Problem]) -> None:
+    if errors(problems):
+        raise StudyProblem(format_problems(problems))
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    # An unchanged file keeps its time, so that nothing reruns for it.
+    if not (path.exists() and path.read_text(encoding="utf-8") == text):
+        write_text(path, text)
+
+
+def growing(mb: int) -> Callable[..., int]:
+    """Memory request of a rule, in MB, which grows with every attempt."""
+
+    def request(wildcards: Wildcards, attempt: int) -> int:
+        return mb * attempt
+
+    return request
+
+
+def _scans(rows: Sequence[Row]) -> list[Scan]:
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.used and row.suffix != "beh":
+            grouped.setdefault(scan_label(row.subject, row.session), []).append(row)
+    return [Scan(label, grouped[label][0].day, tuple(grouped[label])) for label in sorted(grouped)]
+
+
+def _kinds(members: Mapping[str, tuple[Any, ...]], *, empty: bool = False) -> list[Kind]:
+    grouped: dict[tuple[Any, ...], list[str]] = {}
+    for label, found in members.items():
+        if found or empty:
+            grouped.setdefault(found, []).append(label)
+    if len(grouped) == 1 and len(members) == len(next(iter(grouped.values()))):
+        # The common case: one protocol. A list of ten thousand names would slow every match.
+        return [Kind("all", found, WILDCARDS["scan"]) for found in grouped]
+    return [
+        Kind(f"set{number}", found, "|".join(labels)) for number, (found, labels) in enumerate(sorted(grouped.items()), 1)
+    ]
+
+
+def _structural_contrast(asked: str, scans: Sequence[Scan]) -> tuple[str, list[str]]:
+    """One contrast for the whole study: the first in order that most scans have."""
+    count = {name: sum(name in scan.native_maps for scan in scans) for name in CONTRAST_ORDER}
+    contrast = asked if asked != "auto" else max(CONTRAST_ORDER, key=lambda name: count[name])
+    without = [scan.label for scan in scans if contrast not in scan.native_maps]
+    if not without or not count[contrast]:
+        return contrast, []
+    return contrast, [f"no {contrast} in {', '.join(without)}: left out of segmentation and of the target space"]

@@ -1,0 +1,256 @@
+"""The command line: thin. It checks, says what it found, and hands over to Snakemake."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plastimap import __version__
+from plastimap.bids.checks import check_study
+from plastimap.bids.manifest import write_manifest
+from plastimap.bids.plan import STAGES, Study
+from plastimap.bids.problems import errors, format_problems
+from plastimap.config import load_config
+from plastimap.paths import Paths
+from plastimap.shipped import workflow_file
+from plastimap.writing import write_text
+
+EXIT_PROBLEMS = 2
+"""Exit code when the study has problems that a person must solve first."""
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+"""Scans run in parallel, so each job computes with one thread; that also keeps results equal to the last bit."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = _parser().parse_args(arguments)
+    return options.command(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="plastimap", description="Where a brain changed over time, from quantitative MRI, in one command."
+    )
+    parser.add_argument("--version", action="version", version=f"plastimap {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    init = commands.add_parser("init", help="write a commented study configuration to edit")
+    init.add_argument("file", nargs="?", type=Path, default=Path("study.yaml"))
+    init.set_defaults(command=_init)
+
+    check = commands.add_parser("check", help="index a dataset and list every problem at once")
+    check.add_argument("bids_dir", type=Path, nargs="?")
+    check.add_argument("output_dir", type=Path, nargs="?")
+    _add_selection(check)
+    check.set_defaults(command=_check)
+
+    run = commands.add_parser("run", help="process a study (BIDS App)")
+    run.add_argument("bids_dir", type=Path)
+    run.add_argument("output_dir", type=Path)
+    run.add_argument("level", choices=("participant", "group"), help="group includes what it needs of participant")
+    _add_selection(run)
+    _add_execution(run)
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser("demo", help="simulate a study with known truth, run it, compare planted with found")
+    demo.add_argument("output_dir", type=Path, nargs="?", default=Path("demo"))
+    demo.add_argument("--seed", type=int, default=1)
+    demo.add_argument("--group-only", action="store_true", help=argparse.SUPPRESS)
+    _add_execution(demo)
+    demo.set_defaults(command=_demo)
+
+    simulate = commands.add_parser("simulate", help="write a simulated BIDS study with known truth")
+    simulate.add_argument("output_dir", type=Path)
+    simulate.add_argument("--config", type=Path, help="simulation settings (YAML); the demo's when not given")
+    simulate.add_argument("--seed", type=int)
+    simulate.set_defaults(command=_simulate)
+    return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, help="study configuration (YAML) over the defaults")
+    parser.add_argument("--participant-label", nargs="+", metavar="LABEL", help="people, without sub-")
+    parser.add_argument("--session-label", nargs="+", metavar="LABEL", help="sessions, without ses-")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, help="only these stages, and what they need")
+    parser.add_argument("--derivatives", nargs="+", type=Path, metavar="DIR", help="folders with maps made elsewhere")
+    parser.add_argument("--images", type=Path, metavar="TSV", help="table of images made elsewhere")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cores", default="all", help="processors to use here (default: all)")
+    parser.add_argument("--profile", help="default, slurm, or a Snakemake profile's folder")
+    parser.add_argument("--dry-run", "-n", action="store_true", help="say what would be done, and why")
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+def _init(options: argparse.Namespace) -> int:
+    if options.file.exists():
+        print(f"{options.file} is there already; nothing written", file=sys.stderr)
+        return EXIT_PROBLEMS
+    write_text(options.file, workflow_file("config/config.yaml").read_text(encoding="utf-8"))
+    print(f"wrote {options.file}: edit it, then  plastimap check --config {options.file}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    config, ready = _checked(options, full=True)
+    if config is None:
+        return EXIT_PROBLEMS
+    return 0 if ready else EXIT_PROBLEMS
+
+
+def _run(options: argparse.Namespace) -> int:
+    config, ready = _checked(options, full=False)
+    if config is None or not ready:
+        return EXIT_PROBLEMS
+    target = "all" if options.level == "group" else "participant"
+    command = snakemake_command(config, target=target, cores=options.cores, profile=options.profile, dry_run=options.dry_run)
+    sys.stdout.flush()
+    # Replacing this process keeps signals, exit code and terminal as Snakemake has them.
+    os.execve(command[0], command, _environment())
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from plastimap.simulate.study import simulate_study
+
+    simulate_study(options.output_dir, _simulation_spec(options.config, options.seed))
+    print(f"simulated study in {options.output_dir}, its truth in {options.output_dir / 'truth'}")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from plastimap.simulate.study import is_simulated, simulate_study
+
+    raw, derivatives = options.output_dir / "bids", options.output_dir / "derivatives"
+    spec = _simulation_spec(None, options.seed)
+    if is_simulated(raw, spec):
+        print(f"{raw}: the simulated study is there already")
+    else:
+        simulate_study(raw, spec)
+    overrides = {"bids_dir": str(raw.resolve()), "output_dir": str(derivatives.resolve())}
+    overrides["truth"] = str((raw / "truth").resolve())
+    config, problems = load_config([workflow_file("config/examples/demo.yaml"), overrides])
+    if errors(problems):
+        print(format_problems(problems), file=sys.stderr)
+        return EXIT_PROBLEMS
+    _save(config)
+    command = snakemake_command(
+        config, target="all", cores=options.cores, profile=options.profile, dry_run=options.dry_run
+    )
+    status = subprocess.run(command, env=_environment(), check=False).returncode
+    if status == 0 and not options.dry_run:
+        print((derivatives / Paths.found_text).read_text(encoding="utf-8"))
+        print(f"report: {derivatives / Paths.report}")
+    return status
+
+
+# --- what the commands share ----------------------------------------------------------------------------------------
+def _checked(options: argparse.Namespace, *, full: bool) -> tuple[dict[str, Any] | None, bool]:
+    """Check config and dataset, print what is wrong, write manifest and effective config."""
+    config, problems = load_config([*([options.config] if options.config else []), _overrides(options)])
+    if errors(problems):
+        print(format_problems(problems), file=sys.stderr)
+        # The dataset is checked too where it is known, so that everything is listed at once.
+        if config.get("bids_dir") and Path(config["bids_dir"]).is_dir():
+            _, more = check_study(config)
+            print(format_problems(more), file=sys.stderr)
+        return None, False
+    manifest, more = check_study(config)
+    problems = [*problems, *more]
+    print(format_problems(problems, files_shown=None if full else 12), file=sys.stderr)
+    if errors(problems):
+        return config, False
+    _save(config)
+    place = Path(config["output_dir"])
+    write_manifest(place / Paths.manifest, manifest)
+    if full:
+        _tell(Study(config, manifest.rows), place)
+    return config, True
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says over the configuration; paths count from here, not from the config's folder."""
+    found: dict[str, Any] = {}
+    if options.bids_dir:
+        found["bids_dir"] = str(options.bids_dir.resolve())
+        found["output_dir"] = str((options.bids_dir / "derivatives" / "plastimap").resolve())
+    if options.output_dir:
+        found["output_dir"] = str(options.output_dir.resolve())
+    if options.participant_label:
+        found["participants"] = [label.removeprefix("sub-") for label in options.participant_label]
+    if options.session_label:
+        found["sessions"] = [label.removeprefix("ses-") for label in options.session_label]
+    if options.stages:
+        found["stages"] = options.stages
+    if options.derivatives:
+        found["derivatives"] = [str(folder.resolve()) for folder in options.derivatives]
+    if options.images:
+        found["images"] = str(options.images.resolve())
+    return found
+
+
+def _save(config: Mapping[str, Any]) -> None:
+    """Keep the effective configuration with the results: a rerun needs nothing else."""
+    place = Path(config["output_dir"]) / Paths.effective_config
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    if not (place.exists() and place.read_text(encoding="utf-8") == text):
+        write_text(place, text)
+
+
+def _tell(study: Study, place: Path) -> None:
+    people = len(study.subjects)
+    print(f"{people} {'person' if people == 1 else 'people'}, {len(study.scans)} scans, structural image: {study.contrast}")
+    for stage in STAGES:
+        print(f"  {stage:<10} {'left out: ' + study.left_out[stage] if stage in study.left_out else 'yes'}")
+    print(f"manifest: {place / Paths.manifest}")
+
+
+def snakemake_command(
+    config: Mapping[str, Any], *, target: str, cores: str, profile: str | None, dry_run: bool
+) -> list[str]:
+    """The Snakemake call of a run, as a list of arguments.
+
+    Parameters
+    ----------
+    config : mapping
+        Checked configuration; its effective copy lies in the output folder.
+    target : {"all", "participant"}
+    cores : str
+    profile : str or None
+        Name of a shipped profile, or a folder.
+    dry_run : bool
+    """
+    place = Path(config["output_dir"])
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_file("Snakefile"))]
+    command += ["--configfile", str(place / Paths.effective_config), "--directory", str(place)]
+    command += ["--workflow-profile", str(workflow_file("profiles/default"))]
+    if profile and profile != "default":
+        shipped = workflow_file("profiles") / profile
+        command += ["--profile", str(shipped if shipped.is_dir() else profile)]
+    command += ["--cores", str(cores)]
+    command += ["--dry-run"] if dry_run else ["--logger", "plastimap"]
+    return [*command, target]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
+
+
+def _simulation_spec(file: Path | None, seed: int | None) -> Any:
+    from plastimap.simulate.study import SimulationSpec
+
+    text = (file or workflow_file("config/examples/demo-simulation.yaml")).read_text(encoding="utf-8")
+    settings = yaml.safe_load(text)
+    return SimulationSpec.from_dict({**settings, **({"seed": seed} if seed is not None else {})})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

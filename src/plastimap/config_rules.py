@@ -1,0 +1,137 @@
+"""Rules of the configuration that a schema cannot say: about paths, and about several values together."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plastimap.bids.problems import Severity
+
+Finding = tuple[tuple[str | int, ...], str, str, str, Severity]
+"""Place, what, why, remedy, severity."""
+
+
+def semantic_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything wrong with values whose types are right.
+
+    Parameters
+    ----------
+    config : mapping
+        A configuration; sections that are missing (or were found broken) are passed over.
+    """
+    yield from _inputs(config)
+    yield from _output(config)
+    yield from _regions(config.get("rois", []))
+    yield from _behaviour(config.get("behaviour", {}))
+    yield from _model(config.get("model", {}))
+    dwi = config.get("dwi", {})
+    if "b0_threshold" in dwi and "max_bval" in dwi and dwi["b0_threshold"] >= dwi["max_bval"]:
+        what = f"dwi.b0_threshold ({dwi['b0_threshold']:g}) is not below dwi.max_bval ({dwi['max_bval']:g})"
+        yield _error(("dwi", "b0_threshold"), what, "no diffusion-weighted volume would remain", "lower b0_threshold")
+
+
+def _error(place: tuple[str | int, ...], what: str, why: str, remedy: str) -> Finding:
+    return place, what, why, remedy, "error"
+
+
+def _inputs(config: Mapping[str, Any]) -> Iterator[Finding]:
+    keys = ("bids_dir", "derivatives", "images")
+    if all(key in config for key in keys) and not any(config[key] for key in keys):
+        why = "neither bids_dir nor derivatives nor images says where the data are"
+        yield _error(("bids_dir",), "there is nothing to read", why, "give bids_dir")
+    if config.get("bids_dir") is not None:
+        yield from _folder(("bids_dir",), config["bids_dir"])
+    for number, folder in enumerate(config.get("derivatives", [])):
+        yield from _folder(("derivatives", number), folder)
+        if config.get("output_dir") and _same(folder, config["output_dir"]):
+            why = "a study cannot take its own results for maps made elsewhere"
+            yield _error(("derivatives", number), "a folder of derivatives is output_dir", why, "choose another output_dir")
+    if config.get("images") is not None:
+        yield from _file(("images",), config["images"])
+
+
+def _folder(place: tuple[str | int, ...], path: str) -> Iterator[Finding]:
+    name = ".".join(str(part) for part in place)
+    if not Path(path).is_dir():
+        state = "is a file, not a folder" if Path(path).exists() else "does not exist"
+        yield _error(place, f"{name}: no such folder", f"{path} {state}", "correct the path")
+
+
+def _file(place: tuple[str | int, ...], path: str) -> Iterator[Finding]:
+    name = ".".join(str(part) for part in place)
+    if not Path(path).is_file():
+        state = "is a folder" if Path(path).is_dir() else "does not exist"
+        yield _error(place, f"{name}: no such file", f"{path} {state}", "correct the path")
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _output(config: Mapping[str, Any]) -> Iterator[Finding]:
+    text, bids_dir = config.get("output_dir"), config.get("bids_dir")
+    if text is None:
+        return
+    place = ("output_dir",)
+    output = Path(os.path.realpath(text))
+    if output.exists() and not output.is_dir():
+        yield _error(place, "output_dir is a file", f"{text} is no folder", "name another folder")
+        return
+    parent = next((one for one in (output, *output.parents) if one.exists()), None)
+    if parent is None or not os.access(parent, os.W_OK):
+        yield _error(place, "output_dir cannot be written", f"no permission in {parent}", "name another folder")
+    if bids_dir is None:
+        return
+    raw = Path(os.path.realpath(bids_dir))
+    inside = output == raw or raw in output.parents
+    if inside and (output == raw or output.relative_to(raw).parts[0] != "derivatives"):
+        why = "raw data stay as they are, and results among them would be taken for data"
+        yield _error(place, "output_dir lies in the raw data", why, f"name {raw / 'derivatives' / 'plastimap'}")
+
+
+def _regions(rois: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    names = Counter(str(region.get("name")) for region in rois)
+    for number, region in enumerate(rois):
+        place = ("rois", number)
+        kinds = [kind for kind in ("sphere", "image") if kind in region]
+        if len(kinds) != 1:
+            what = f"rois[{number}] ({region.get('name')}) has {'both sphere and image' if kinds else 'no shape'}"
+            yield _error(place, what, "a region is either a sphere or an image", "give exactly one of sphere, image")
+        if names[str(region.get("name"))] > 1:
+            what = f"rois[{number}]: the name {region.get('name')!r} is there twice"
+            yield _error((*place, "name"), what, "tables name regions by it", "give each region its own name")
+        if "image" in region:
+            yield from _file((*place, "image"), region["image"])
+        for key in ("space", "threshold"):
+            if key in region and "image" not in region:
+                what = f"rois[{number}].{key} without an image"
+                yield _error((*place, key), what, f"{key} describes a region's image", f"remove {key}")
+
+
+def _behaviour(behaviour: Mapping[str, Any]) -> Iterator[Finding]:
+    table = behaviour.get("table", "auto")
+    if table != "auto":
+        yield from _file(("behaviour", "table"), table)
+    for name, outcome in behaviour.get("outcomes", {}).items():
+        limits = outcome or {}
+        if "minimum" in limits and "maximum" in limits and limits["minimum"] >= limits["maximum"]:
+            what = f"behaviour.outcomes.{name}: minimum is not below maximum"
+            why = f"{limits['minimum']:g} and {limits['maximum']:g}"
+            yield _error(("behaviour", "outcomes", name), what, why, "exchange or correct them")
+
+
+def _model(model: Mapping[str, Any]) -> Iterator[Finding]:
+    contrasts = model.get("contrasts", "auto")
+    if contrasts != "auto":
+        names = Counter(contrast["name"] for contrast in contrasts)
+        for name, count in names.items():
+            if count > 1:
+                what = f"model.contrasts: the name {name!r} is there {count} times"
+                yield _error(("model", "contrasts"), what, "results are named by it", "give each contrast its own name")
+    group = model.get("group")
+    if group is not None and group in model.get("covariates", []):
+        what = f"model.covariates has the group column {group!r}"
+        yield _error(("model", "covariates"), what, "the design would hold it twice", "remove it from covariates")

@@ -1,0 +1,216 @@
+"""Transmit field (B1+): from a ready map to the ratio actual / nominal flip angle on the images' grid."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plastimap.images import Volume
+
+PLAUSIBLE_MEDIAN = (0.5, 1.5)
+"""Median ratio over the field of view; a brain at 3 T is close to 1."""
+
+PLAUSIBLE_VALUES = (0.2, 2.0)
+"""Ratios of single voxels; outside it a voxel counts as having none."""
+
+LEAST_PLAUSIBLE_SHARE = 0.8
+"""Share of the non-zero voxels that must be plausible for the map to be believed."""
+
+SMOOTHING_FWHM_MM = 8.0
+"""The transmit field varies over centimetres; what varies faster is noise."""
+
+UNICORT_FWHM_MM = 60.0
+"""Smoothness of a B1+ inferred from R1 (Weiskopf 2011, doi:10.1016/j.neuroimage.2010.10.023)."""
+
+SCALES = {"percent": 0.01, "ratio": 1.0}
+
+_FWHM_PER_SD = float(np.sqrt(8 * np.log(2)))
+
+
+def b1_ratio(data: ArrayLike, units: str, *, nominal_flip_deg: float | None = None) -> NDArray[np.float32]:
+    """Turn a ready B1+ map into the ratio actual / nominal flip angle.
+
+    Parameters
+    ----------
+    data : array_like
+        The map; zeros and non-finite values mean "not measured".
+    units : str
+        The sidecar's ``Units``: percent ("percent of the nominal flip angle", "p.u.", "%"), a ratio ("ratio",
+        "relative", "unitless", "1"), degrees ("degrees", "degrees x 10"), or "arbitrary" (BIDS; then percent or ratio,
+        as the values tell).
+    nominal_flip_deg : float, optional
+        Nominal flip angle of the B1+ acquisition; needed for maps in degrees.
+
+    Returns
+    -------
+    ndarray of float32
+        Ratio f; NaN where not measured or not plausible.
+
+    Raises
+    ------
+    ValueError
+        When the units are not understood, or the values do not go with them.
+    """
+    values = np.asarray(data, dtype=np.float64)
+    measured = np.isfinite(values) & (values > 0)
+    if not measured.any():
+        raise ValueError("the B1+ map has no positive value; check the file, or leave the map out")
+    ratio = values * _scale(units, float(np.median(values[measured])), nominal_flip_deg)
+    median = float(np.median(ratio[measured]))
+    plausible = measured & (ratio >= PLAUSIBLE_VALUES[0]) & (ratio <= PLAUSIBLE_VALUES[1])
+    share = np.count_nonzero(plausible) / np.count_nonzero(measured)
+    if not PLAUSIBLE_MEDIAN[0] <= median <= PLAUSIBLE_MEDIAN[1] or share < LEAST_PLAUSIBLE_SHARE:
+        raise ValueError(
+            f"the B1+ map is implausible: read as {units!r}, its median is {median:.3g} times the nominal flip angle, and "
+            f"{100 * share:.0f} % of its voxels lie within {PLAUSIBLE_VALUES[0]}–{PLAUSIBLE_VALUES[1]}; "
+            "correct Units in its sidecar (percent, ratio, degrees), or leave the map out"
+        )
+    return np.where(plausible, ratio, np.nan).astype(np.float32)
+
+
+def _scale(units: str, median: float, nominal_flip_deg: float | None) -> float:
+    """Factor from the map's units to a ratio."""
+    text = units.strip().lower()
+    if re.search(r"percent|%|\bp\.?u\b", text):
+        return SCALES["percent"]
+    if re.search(r"deg|°", text):
+        if not nominal_flip_deg or nominal_flip_deg <= 0:
+            raise ValueError(
+                f"the B1+ map is in {units!r}, but its nominal flip angle is not known; add FlipAngle (degrees) to its sidecar"
+            )
+        return 1 / (nominal_flip_deg * (10 if re.search(r"10", text) else 1))
+    if re.search(r"ratio|fraction|relative|normali[sz]ed|unitless|dimensionless|nominal|^1$|^a?\.?u\.?$", text):
+        return SCALES["ratio"]
+    if re.search(r"^$|arb", text):
+        return SCALES["percent"] if median > 10 * PLAUSIBLE_MEDIAN[1] else SCALES["ratio"]
+    raise ValueError(
+        f"the B1+ map's Units {units!r} are not understood; write 'percent', 'ratio' or 'degrees' in its sidecar"
+    )
+
+
+def b1_on_grid(volume: Volume, target: Volume, *, fwhm_mm: float = SMOOTHING_FWHM_MM) -> NDArray[np.float32]:
+    """Bring a B1+ ratio to another grid: smoothed, filled beyond its field of view, interpolated once.
+
+    Voxels without a value take no part in the smoothing. Beyond them, the nearest measured value goes over into a wide
+    average with distance, so that the field stays smooth and never leaves the measured range.
+
+    Parameters
+    ----------
+    volume : Volume
+        Ratio, NaN or ≤ 0 where not measured.
+    target : Volume
+        The grid wanted; its data are not looked at.
+    fwhm_mm : float
+        Full width at half maximum of the smoothing kernel; 0 for none.
+
+    Returns
+    -------
+    ndarray of float32, shape of `target`
+        Ratio, finite everywhere.
+    """
+    from scipy import ndimage
+
+    values = np.asarray(volume.data, dtype=np.float64)
+    valid = np.isfinite(values) & (values > 0)
+    if not valid.any():
+        raise ValueError("the B1+ map has no positive value; check the file, or leave the map out")
+    sd_voxels = fwhm_mm / _FWHM_PER_SD / volume.voxel_size
+    smooth = _smooth_inside(np.where(valid, values, 0.0), valid, sd_voxels)
+    filled = smooth if valid.all() else _fill(smooth, valid, volume.voxel_size)
+    to_source = np.linalg.inv(volume.affine) @ target.affine
+    return ndimage.affine_transform(
+        filled, to_source[:3, :3], to_source[:3, 3], output_shape=target.shape, order=1, mode="nearest", output=np.float32
+    )
+
+
+def b1_coverage(volume: Volume, target: Volume, mask: NDArray[np.bool_]) -> float:
+    """Share of the voxels of `mask` (on the grid of `target`) where `volume` has a measured value."""
+    from scipy import ndimage
+
+    valid = np.isfinite(volume.data) & (np.asarray(volume.data) > 0)
+    to_source = np.linalg.inv(volume.affine) @ target.affine
+    there = ndimage.affine_transform(
+        valid.astype(np.float32), to_source[:3, :3], to_source[:3, 3], output_shape=target.shape, order=0, mode="grid-constant"
+    )
+    return float(there[mask].mean()) if mask.any() else 0.0
+
+
+def unicort_like(
+    r1: NDArray[np.floating], mask: NDArray[np.bool_], voxel_size: ArrayLike, *, fwhm_mm: float = UNICORT_FWHM_MM
+) -> NDArray[np.float32]:
+    """Infer a B1+ ratio from an R1 map computed without one.
+
+    Without correction R1 is R1_true · f², and f is smooth: the smooth inhomogeneity of the apparent R1 is f², up to a
+    constant that is chosen such that f has mean 1 over the mask. The inhomogeneity is found by N4
+    (doi:10.1109/TMI.2010.2046908); the idea is UNICORT (Weiskopf 2011, doi:10.1016/j.neuroimage.2010.10.023).
+
+    Parameters
+    ----------
+    r1 : ndarray, shape (X, Y, Z)
+        Apparent R1 in 1/s; NaN is left out.
+    mask : ndarray of bool
+        Brain.
+    voxel_size : array_like, shape (3,)
+        In mm.
+    fwhm_mm : float
+        Scale below which nothing is taken for B1+.
+
+    Returns
+    -------
+    ndarray of float32
+        Ratio f, finite everywhere.
+    """
+    import SimpleITK as sitk
+
+    inside = mask & np.isfinite(r1) & (r1 > 0)
+    if not inside.any():
+        raise ValueError("no voxel of the mask has a positive R1; B1+ cannot be inferred")
+    size = np.broadcast_to(np.asarray(voxel_size, dtype=np.float64), (3,))
+    image = sitk.GetImageFromArray(np.where(inside, r1, 0).astype(np.float32).T)
+    image.SetSpacing(size.tolist())
+    where = sitk.GetImageFromArray(inside.astype(np.uint8).T)
+    where.SetSpacing(size.tolist())
+    factors = [max(1, round(4.0 / s)) for s in size]
+    corrector = sitk.N4BiasFieldCorrectionImageFilter()
+    corrector.SetNumberOfThreads(1)
+    corrector.SetMaximumNumberOfIterations([50, 50])
+    # Two levels: the second one halves the distance of the control points, to about one FWHM.
+    extent = np.array(r1.shape) * size
+    corrector.SetNumberOfControlPoints([3 + max(1, round(e / (2 * fwhm_mm))) for e in extent])
+    corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(where, factors))
+    field = np.exp(sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image)).T.astype(np.float64))
+    # `field` multiplies the true image (N4 gives what to divide by), so it is f² up to a constant.
+    ratio = np.sqrt(field)
+    return (ratio / ratio[inside].mean()).astype(np.float32)
+
+
+def _smooth_inside(
+    values: NDArray[np.float64], valid: NDArray[np.bool_], sd_voxels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Gaussian mean over valid voxels only; where there is none within reach the values stay as they are."""
+    from scipy import ndimage
+
+    if not np.any(sd_voxels):
+        return values
+    weight = ndimage.gaussian_filter(valid.astype(np.float64), sd_voxels, mode="constant")
+
+    def mean(image: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = ndimage.gaussian_filter(np.where(valid, image, 0.0), sd_voxels, mode="constant")
+        return np.divide(total, weight, out=np.zeros_like(total), where=valid)
+
+    smooth = mean(values)
+    # Smoothing the residuals once more gives back the slope that a one-sided mean loses at the border.
+    return smooth + mean(values - smooth)
+
+
+def _fill(values: NDArray[np.float64], valid: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Continue `values` beyond the valid voxels without a step at the border."""
+    from scipy import ndimage
+
+    distance, nearest = ndimage.distance_transform_edt(~valid, sampling=voxel_size, return_indices=True)
+    continued = values[tuple(nearest)]
+    wide = ndimage.gaussian_filter(continued, 20.0 / _FWHM_PER_SD / voxel_size, mode="nearest")
+    share = np.exp(-distance / 10.0)
+    return np.where(valid, values, share * continued + (1 - share) * wide)

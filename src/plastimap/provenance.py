@@ -1,0 +1,121 @@
+"""What a result depends on beside its inputs: code and package versions.
+
+Snakemake reruns a job when a param changes. Each rule carries
+``code=code_id("scripts/x.py")``: a hash of what the script and the library
+modules it reaches *do*. A comment, a docstring, a new clone leave it alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "plastimap"
+ROOT = Path(__file__).parent
+
+NUMERICAL = frozenset(
+    {"dipy", "matplotlib", "nibabel", "nilearn", "numba", "numpy", "pandas", "picsl_greedy", "scipy", "SimpleITK"}
+)
+"""Packages whose version belongs to a result (each is imported under its distribution's name)."""
+
+
+def code_id(script: str | Path, *also: str) -> str:
+    """Hash of what a script does.
+
+    Parameters
+    ----------
+    script : path-like
+        A Python file.
+    *also : str
+        Library modules that it reaches in ways an import statement does not show.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, from the syntax trees (docstrings stripped) of
+        the script and of every `plastimap` module it imports, however deeply,
+        and from the versions of the numerical packages these import.
+    """
+    return _code_id(Path(script).resolve(), also)
+
+
+@cache
+def _code_id(script: Path, also: tuple[str, ...]) -> str:
+    modules = _reached(script, also)
+    files = [script, *(modules[name] for name in sorted(modules))]
+    packages = {name.partition(".")[0] for file in files for name in _meaning(file)[1]}
+    digest = hashlib.sha256(f"python={sys.version_info[:2]}".encode())
+    for file in files:
+        digest.update(hashlib.sha256(_meaning(file)[0].encode()).digest())
+    for name in sorted(packages & NUMERICAL):
+        digest.update(f"{name}={version(name)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _reached(script: Path, also: tuple[str, ...]) -> dict[str, Path]:
+    """Every library module that `script` imports, however deeply: name → file."""
+    modules: dict[str, Path] = {}
+    waiting = [*_meaning(script)[1], *also]
+    while waiting:
+        name = waiting.pop()
+        file = _module_file(name) if name.partition(".")[0] == PACKAGE else None
+        if file is not None and name not in modules:
+            modules[name] = file
+            waiting += _meaning(file)[1]
+    return modules
+
+
+@cache
+def _meaning(file: Path) -> tuple[str, tuple[str, ...]]:
+    """Syntax tree of `file` without docstrings and positions, and the modules that it names in imports."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    _strip_docstrings(tree)
+    return ast.dump(tree), tuple(_imports(tree))
+
+
+def _strip_docstrings(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = [item for item in node.body if not _is_text(item)] or [ast.Pass()]
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imports(tree: ast.AST) -> Iterable[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            # `from plastimap.space import smooth` names a module, not an attribute.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module_file(name: str) -> Path | None:
+    place = ROOT.joinpath(*name.split(".")[1:])
+    if place.with_suffix(".py").is_file():
+        return place.with_suffix(".py")
+    return place / "__init__.py" if (place / "__init__.py").is_file() else None
+
+
+@cache
+def version(package: str) -> str:
+    """Installed version of a distribution, or ``absent``."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def software() -> dict[str, str]:
+    """Versions of PlastiMap, Python and the numerical packages, for sidecars and the report."""
+    packages = {name: version(name) for name in sorted(NUMERICAL)}
+    python = sys.version.partition(" ")[0]
+    return {PACKAGE: version(PACKAGE), "python": python, "snakemake": version("snakemake"), **packages}

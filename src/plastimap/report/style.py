@@ -1,0 +1,168 @@
+"""How every figure of the report looks: colours, windows, sizes, and the way to bytes.
+
+Figures are explicit :class:`matplotlib.figure.Figure` objects; nothing here
+touches pyplot's global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+"""Eight colours that colour-blind readers can tell apart (Okabe & Ito 2008), strong ones first."""
+
+CONTOUR_COLOURS = {"brain": "#F0E442", "GM": "#56B4E9", "WM": "#E69F00", "CSF": "#009E73"}
+"""One colour per outline, the same on every picture."""
+
+INK, SOFT, RULE = "#1b1f24", "#57606a", "#d0d7de"
+
+SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "text.color": INK,
+    "legend.frameon": False,
+    # Letters stay letters: smaller files, and readers can search and enlarge them.
+    "svg.fonttype": "none",
+    # A fixed salt makes the same figure the same bytes.
+    "svg.hashsalt": "plastimap",
+}
+
+
+@dataclass(frozen=True)
+class MapStyle:
+    """How a quantitative map is shown and what is usual in healthy adults at 3 T.
+
+    Attributes
+    ----------
+    label : str
+        Name with its unit.
+    window : tuple of float or None
+        Display range; None = 2nd to 98th percentile of the image.
+    colours : str
+        Name of a matplotlib colour map.
+    expected : mapping
+        Tissue → (low, high) of the tissue's median; empty where none is known.
+    """
+
+    label: str
+    window: tuple[float, float] | None
+    colours: str
+    expected: Mapping[str, tuple[float, float]]
+
+
+MAP_STYLES: Mapping[str, MapStyle] = {
+    "R1": MapStyle("R1 (1/s)", (0.2, 1.4), "viridis", {"GM": (0.60, 0.70), "WM": (0.95, 1.15)}),
+    "R2s": MapStyle("R2* (1/s)", (0.0, 45.0), "viridis", {"GM": (15.0, 18.0), "WM": (20.0, 25.0)}),
+    "MTsat": MapStyle("MTsat (p.u.)", (0.0, 2.2), "viridis", {"GM": (0.8, 1.0), "WM": (1.6, 2.0)}),
+    "PD": MapStyle("PD (A, arbitrary)", None, "gray", {}),
+    "FA": MapStyle("FA", (0.0, 0.8), "gray", {"GM": (0.08, 0.22), "WM": (0.32, 0.55)}),
+    "MD": MapStyle("MD (µm²/ms)", (0.0, 2.0), "magma", {"GM": (0.75, 1.00), "WM": (0.65, 0.85)}),
+    "AD": MapStyle("AD (µm²/ms)", (0.0, 2.5), "magma", {"GM": (0.85, 1.20), "WM": (1.00, 1.35)}),
+    "RD": MapStyle("RD (µm²/ms)", (0.0, 2.0), "magma", {"GM": (0.70, 0.95), "WM": (0.45, 0.70)}),
+    "vbm": MapStyle("tissue volume", None, "gray", {}),
+}
+"""MPM ranges from the hMRI literature at 3 T; tensor ranges are typical of adults at b = 1000 s/mm²."""
+
+EXPECTED_MARGIN = 0.15
+"""Share by which a median may leave its expected range before it is flagged: sequences and resolutions differ."""
+
+
+def style_of(map_name: str) -> MapStyle:
+    """The style of a map; an unknown one gets its own name and an automatic window."""
+    return MAP_STYLES.get(map_name, MapStyle(map_name, None, "gray", {}))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` × `height` inches, with tidy automatic spacing."""
+    with rc_context(SETTINGS):
+        return Figure(figsize=(width, height), layout="constrained")
+
+
+def axes_grid(figure: Figure, rows: int, columns: int, **options: Any) -> list[list[Axes]]:
+    """A grid of axes as nested lists, in the report's style (always two-dimensional)."""
+    with rc_context(SETTINGS):
+        return [list(row) for row in figure.subplots(rows, columns, squeeze=False, **options)]
+
+
+def group_colours(groups: Sequence[str]) -> dict[str, str]:
+    """Group → colour, in order of first appearance; colours repeat after eight groups."""
+    unique = list(dict.fromkeys(groups))
+    return {group: OKABE_ITO[index % len(OKABE_ITO)] for index, group in enumerate(unique)}
+
+
+def to_svg(figure: Figure) -> bytes:
+    """The figure as SVG, the same bytes for the same content."""
+    stream = io.BytesIO()
+    with rc_context(SETTINGS):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def to_png(figure: Figure, *, dpi: float = 110, colours: int = 256) -> bytes:
+    """The figure as PNG with a palette of at most `colours` colours (a third of the size, no visible loss)."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    with rc_context(SETTINGS):
+        figure.savefig(stream, format="png", dpi=dpi)
+    stream.seek(0)
+    return _compressed(Image.open(stream).convert("RGB"), colours)
+
+
+def within_budget(figures: Mapping[str, bytes], limit: int) -> dict[str, bytes]:
+    """Shrink PNG pictures alike until all figures together need at most `limit` bytes.
+
+    Parameters
+    ----------
+    figures : mapping
+        File name → content; only names ending in ``.png`` are touched.
+    limit : int
+        Bytes. Figures that fit are returned as they are.
+
+    Returns
+    -------
+    dict
+        Same names, in the same order.
+    """
+    fitting = dict(figures)
+    # Size falls about with the square of the scale; three rounds are enough in practice, since each aims below.
+    for _ in range(3):
+        total = sum(map(len, fitting.values()))
+        pictures = sum(len(content) for name, content in fitting.items() if name.endswith(".png"))
+        room = limit - (total - pictures)
+        if total <= limit or pictures == 0 or room <= 0:
+            break
+        scale = 0.92 * (room / pictures) ** 0.5
+        fitting = {name: _scaled(content, scale) if name.endswith(".png") else content
+                   for name, content in fitting.items()}  # fmt: skip
+    return fitting
+
+
+def _scaled(content: bytes, scale: float) -> bytes:
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return _compressed(image.resize(size, Image.Resampling.LANCZOS), 256)
+
+
+def _compressed(image: Any, colours: int) -> bytes:
+    stream = io.BytesIO()
+    # Quantising without dithering keeps flat regions flat, which is what PNG compresses.
+    image.quantize(colors=colours, dither=0).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()

@@ -1,0 +1,60 @@
+"""What a result says of itself beside its maps: names and the model's summary."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from plastimap.stats.analysis import AnalysisResult
+from plastimap.stats.inference import TestMaps
+
+
+def test_name(test: TestMaps) -> str:
+    """Name of a contrast and term that is safe in a file name: ``trainees-vs-controls_linear``."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", test.contrast.name).strip("-")
+    return f"{words}_{test.term}"
+
+
+def model_summary(result: AnalysisResult) -> dict[str, Any]:
+    """The model behind a result, ready for JSON: a block per contrast and term, and the notes.
+
+    Parameters
+    ----------
+    result : AnalysisResult
+
+    Returns
+    -------
+    dict
+        ``map``, ``tissue``, ``time_coding``, ``n_voxels``, ``notes``; the first test's design as ``columns``,
+        ``matrix`` and ``people``; ``tests`` with file name, contrast, degrees of freedom, threshold and smoothness.
+    """
+    first = result.tests[0].design if result.tests else None
+    return {
+        "map": result.map_name,
+        "tissue": result.tissue,
+        "time_coding": result.time_coding,
+        "n_voxels": int(result.mask.sum()),
+        "notes": result.notes,
+        "columns": first.names if first else [],
+        "matrix": first.matrix if first else [],
+        "people": first.people if first else [],
+        "dof": first.dof if first else None,
+        "fwhm": result.tests[0].smoothness.fwhm if first else None,
+        "tests": [_test(test) for test in result.tests],
+    }
+
+
+def _test(test: TestMaps) -> dict[str, Any]:
+    return {
+        "file": test_name(test),
+        "contrast": test.contrast.name,
+        "test": test.contrast.test,
+        "term": test.term,
+        "dof": test.dof,
+        "threshold": test.threshold,
+        "fwhm_voxels": test.smoothness.fwhm,
+        "resels": test.smoothness.resels,
+        "n": test.n,
+        "n_by_group": test.n_by_group,
+        "columns": test.design.names,
+    }

@@ -1,0 +1,94 @@
+"""Files that are whole or absent: write beside, flush, rename.
+
+A reader never sees half a file under a final name: everything is written to
+``.<name>.<process>.tmp`` in the same folder and renamed when it is on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PathLike = str | os.PathLike[str]
+
+
+@contextmanager
+def replacing(path: PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+
+    Parameters
+    ----------
+    path : path-like
+        The final name. Its folder is made when missing.
+
+    Yields
+    ------
+    Path
+        Where to write. It keeps the final name's extension, since image
+        writers choose the format by it.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    stem, dot, extension = final.name.partition(".")
+    beside = final.with_name(f".{stem}.{os.getpid()}.tmp{dot}{extension}")
+    try:
+        yield beside
+        _flush(beside)
+        os.replace(beside, final)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    # Without this a power cut can leave a renamed but empty file.
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: PathLike, content: Mapping[str, Any]) -> None:
+    """Write `content` as JSON to `path`; NaN and infinities become ``null``, keys keep their order."""
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_table(path: PathLike, table: pd.DataFrame) -> None:
+    """Write `table` as a tab-separated file without index; missing values are ``n/a`` (BIDS)."""
+    with replacing(path) as beside:
+        table.to_csv(beside, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+
+
+def read_json(path: PathLike) -> dict[str, Any]:
+    """Read a JSON object from `path`."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars, arrays and non-finite numbers into what JSON has words for."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value

@@ -1,0 +1,112 @@
+"""Progress of a study on the terminal: how many of how many, what, for whom, how much longer.
+
+Snakemake finds this package by its name; `plastimap run` asks for it with
+``--logger plastimap``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+LINE_EVERY_S = 5.0
+"""Without a terminal, seconds between lines, so that a log file stays readable."""
+
+WIDTH = 100
+
+
+class LogHandler(LogHandlerBase):
+    """One moving line on a terminal, a line every few seconds elsewhere; problems in full."""
+
+    writes_to_stream = True  # pyright: ignore[reportAssignmentType]
+    writes_to_file = False  # pyright: ignore[reportAssignmentType]
+    has_filter = True  # pyright: ignore[reportAssignmentType]
+    has_formatter = True  # pyright: ignore[reportAssignmentType]
+    needs_rulegraph = False  # pyright: ignore[reportAssignmentType]
+
+    def __post_init__(self) -> None:
+        self._jobs: dict[int, str] = {}
+        self._started = time.monotonic()
+        self._last_line = 0.0
+        self._current = ""
+        self._moving = sys.stderr.isatty()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show what a person wants to see of a record."""
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_INFO:
+            self._jobs[record.__dict__["jobid"]] = job_name(record.__dict__["rule_name"], record.__dict__["wildcards"])
+        elif event == LogEvent.JOB_FINISHED:
+            self._current = self._jobs.pop(record.__dict__["job_id"], self._current)
+        elif event == LogEvent.PROGRESS:
+            self._progress(record.__dict__["done"], record.__dict__["total"])
+        elif event == LogEvent.JOB_ERROR:
+            self._say(job_failure(self._jobs.get(record.__dict__["jobid"], record.__dict__["rule_name"]), record.__dict__))
+        elif event == LogEvent.RUN_INFO:
+            self._say(f"{record.__dict__['stats'].get('total', 0)} jobs to do")
+        elif event is None and (record.levelno >= logging.WARNING or _worth_saying(record.getMessage())):
+            self._say(record.getMessage())
+        elif event == LogEvent.ERROR:
+            self._say(record.getMessage())
+
+    def _progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        text = progress_line(done, total, self._current, now - self._started)
+        if self._moving:
+            sys.stderr.write("\r" + text.ljust(WIDTH)[:WIDTH] + ("\n" if done == total else ""))
+            sys.stderr.flush()
+        elif now - self._last_line > LINE_EVERY_S or done == total:
+            self._last_line = now
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if not text or text == "None":
+            return
+        sys.stderr.write(("\r" + " " * WIDTH + "\r" if self._moving else "") + text + "\n")
+        sys.stderr.flush()
+
+
+def job_name(rule: str, wildcards: dict[str, Any]) -> str:
+    """``to_target_all`` with its wildcards → ``to_target sub-01 ses-02``."""
+    step = rule.removesuffix("_all")
+    about = wildcards.get("scan") or wildcards.get("subject") or " ".join(map(str, wildcards.values()))
+    prefix = "sub-" if "scan" not in wildcards and "subject" in wildcards else ""
+    return f"{step} {prefix}{str(about).replace('_ses-', ' ses-')}".strip()
+
+
+def progress_line(done: int, total: int, current: str, elapsed_s: float) -> str:
+    """How many of how many, what was done last, and a guess of the time left."""
+    left = elapsed_s / done * (total - done) if done else 0.0
+    rest = f"about {_duration(left)} left" if done < total else f"done in {_duration(elapsed_s)}"
+    return f"[{done:>{len(str(total))}}/{total}] {current} · {rest}"
+
+
+def job_failure(name: str, record: dict[str, Any]) -> str:
+    """Which job failed, why (the last line of its log), and where the log is."""
+    logs = [str(log) for log in record.get("log", [])]
+    reason = next((line for log in logs if (line := _last_line(Path(log)))), "no message in its log")
+    return f"FAILED {name}: {reason}\n       log: {', '.join(logs) or 'none'}"
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _worth_saying(message: str) -> bool:
+    return message.startswith(("Nothing to be done", "Trying to restart"))
