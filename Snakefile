@@ -20,10 +20,12 @@ from plastimap.provenance import code_id
 min_version("9.20")
 
 
-configfile: workflow.source_path("config/config.yaml")
-
-
-study = open_study(config, files=workflow.configfiles, refresh=workflow.is_main_process)
+# The defaults of config/config.yaml lie below what --configfile and --config say.
+study = open_study(
+    files=workflow.config_settings.configfiles,
+    settings=workflow.config_settings.config,
+    refresh=workflow.is_main_process,
+)
 paths = study.paths
 
 
@@ -38,9 +40,16 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-for stage in study.rule_files:
-
-    include: f"rules/{stage}.smk"
+include: "rules/study.smk"
+include: "rules/mpm.smk"
+include: "rules/dwi.smk"
+include: "rules/anat.smk"
+include: "rules/space.smk"
+include: "rules/smooth.smk"
+include: "rules/behaviour.smk"
+include: "rules/glm.smk"
+include: "rules/simulation.smk"
+include: "rules/report.smk"
 
 
 localrules:

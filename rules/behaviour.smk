@@ -7,10 +7,12 @@ rule behaviour:
         tidy=paths.behaviour_tidy,
         fits=paths.behaviour_fits,
         tests=paths.behaviour_tests,
+        sides=paths.behaviour_sides,
     params:
         code=code("behaviour"),
         settings=study.config["behaviour"],
         group=study.config["model"]["group"],
+        days=study.days,
     log:
         log_of("behaviour"),
     resources:

@@ -12,7 +12,7 @@ rule dwi:
         qa=paths.dwi_qa,
     params:
         code=code("dwi"),
-        settings=study.config["dwi"],
+        settings=study.settings("dwi"),
     log:
         log_of("dwi", *SCAN),
     benchmark:

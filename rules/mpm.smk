@@ -17,7 +17,7 @@ for kind in study.mpm_kinds:
             code=code("mpm"),
             maps=kind.members,
             protocol=study.protocol,
-            settings=study.config["mpm"],
+            settings=study.settings("mpm"),
         log:
             log_of("mpm", *SCAN),
         benchmark:

@@ -13,6 +13,7 @@ rule person_template:
         transforms=directory(paths.template_transforms),
     params:
         code=code("person_template"),
+        contrast=paths.contrast,
         members=study.members_of,
     log:
         log_of("person_template", "sub-{subject}"),
@@ -60,6 +61,7 @@ rule session_to_template:
         sidecars=[sidecar_of(name) for name in (paths.to_template, paths.jacobian)],
     params:
         code=code("session_to_template"),
+        contrast=paths.contrast,
     log:
         log_of("session_to_template", *SCAN),
     resources:

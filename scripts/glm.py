@@ -8,7 +8,7 @@ import pandas as pd
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.stats.analysis import analyse
-from plastimap.stats.tables import model_summary, test_name
+from plastimap.stats.tables import model_summary, file_stem
 from plastimap.writing import write_json, write_table
 
 with job_log(snakemake.log[0]):
@@ -39,7 +39,7 @@ with job_log(snakemake.log[0]):
     folder = Path(snakemake.output.maps)
     for test in result.tests:
         for kind, values in (("stat-t", test.t), ("stat-effect", test.effect)):
-            name = folder / f"{test_name(test)}_{kind}_statmap.nii.gz"
+            name = folder / f"{file_stem(test)}_{kind}_statmap.nii.gz"
             write_volume(name, Volume(result.volume(values), mask.affine))
     write_json(snakemake.output.model, model_summary(result))
     write_table(snakemake.output.trajectories, result.cluster_scans)

@@ -4,7 +4,8 @@ from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.mpm.b1 import b1_on_grid, b1_ratio
-from plastimap.mpm.protocol import fit_maps, group_echoes
+from plastimap.mpm.grouping import group_echoes
+from plastimap.mpm.protocol import fit_maps
 from plastimap.paths import UNITS
 from plastimap.writing import write_json
 

@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 from plastimap import __version__
-from plastimap.bids.checks import check_study
 from plastimap.bids.manifest import write_manifest
 from plastimap.bids.plan import STAGES, Study
-from plastimap.bids.problems import errors, format_problems
-from plastimap.config import load_config
+from plastimap.bids.problems import FILES_SHOWN, errors, format_problems
+from plastimap.check import check_study
+from plastimap.config import load_config, usable_config
 from plastimap.paths import Paths
 from plastimap.shipped import workflow_file
 from plastimap.writing import write_text
@@ -101,15 +101,13 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    config, ready = _checked(options, full=True)
-    if config is None:
-        return EXIT_PROBLEMS
-    return 0 if ready else EXIT_PROBLEMS
+    config = _checked(options, full=True)
+    return EXIT_PROBLEMS if config is None else 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    config, ready = _checked(options, full=False)
-    if config is None or not ready:
+    config = _checked(options, full=False)
+    if config is None:
         return EXIT_PROBLEMS
     target = "all" if options.level == "group" else "participant"
     command = snakemake_command(config, target=target, cores=options.cores, profile=options.profile, dry_run=options.dry_run)
@@ -119,25 +117,19 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from plastimap.simulate.study import simulate_study
-
-    simulate_study(options.output_dir, _simulation_spec(options.config, options.seed))
-    print(f"simulated study in {options.output_dir}, its truth in {options.output_dir / 'truth'}")
-    return 0
+    problem = _simulated(options.output_dir, _simulation_spec(options.config, options.seed))
+    if not problem:
+        print(f"simulated study in {options.output_dir}, its truth in {options.output_dir / 'truth'}")
+    return problem
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from plastimap.simulate.study import is_simulated, simulate_study
-
     raw, derivatives = options.output_dir / "bids", options.output_dir / "derivatives"
-    spec = _simulation_spec(None, options.seed)
-    if is_simulated(raw, spec):
-        print(f"{raw}: the simulated study is there already")
-    else:
-        simulate_study(raw, spec)
-    overrides = {"bids_dir": str(raw.resolve()), "output_dir": str(derivatives.resolve())}
-    overrides["truth"] = str((raw / "truth").resolve())
-    config, problems = load_config([workflow_file("config/examples/demo.yaml"), overrides])
+    problem = _simulated(raw, _simulation_spec(None, options.seed))
+    if problem:
+        return problem
+    study = {"bids_dir": str(raw.resolve()), "output_dir": str(derivatives.resolve()), "truth": str((raw / "truth").resolve())}
+    config, problems = load_config([workflow_file("config/examples/demo.yaml"), study])
     if errors(problems):
         print(format_problems(problems), file=sys.stderr)
         return EXIT_PROBLEMS
@@ -153,27 +145,19 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 # --- what the commands share ----------------------------------------------------------------------------------------
-def _checked(options: argparse.Namespace, *, full: bool) -> tuple[dict[str, Any] | None, bool]:
-    """Check config and dataset, print what is wrong, write manifest and effective config."""
+def _checked(options: argparse.Namespace, *, full: bool) -> dict[str, Any] | None:
+    """Check config and dataset together, print everything that is wrong; the config when nothing stands in the way."""
     config, problems = load_config([*([options.config] if options.config else []), _overrides(options)])
+    manifest, problems = check_study(usable_config(config), config_problems=problems)
+    print(format_problems(problems, files_shown=None if full else FILES_SHOWN), file=sys.stderr)
     if errors(problems):
-        print(format_problems(problems), file=sys.stderr)
-        # The dataset is checked too where it is known, so that everything is listed at once.
-        if config.get("bids_dir") and Path(config["bids_dir"]).is_dir():
-            _, more = check_study(config)
-            print(format_problems(more), file=sys.stderr)
-        return None, False
-    manifest, more = check_study(config)
-    problems = [*problems, *more]
-    print(format_problems(problems, files_shown=None if full else 12), file=sys.stderr)
-    if errors(problems):
-        return config, False
+        return None
     _save(config)
     place = Path(config["output_dir"])
     write_manifest(place / Paths.manifest, manifest)
     if full:
-        _tell(Study(config, manifest.rows), place)
-    return config, True
+        _tell(Study(config, manifest), place)
+    return config
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -236,20 +220,30 @@ def snakemake_command(
         shipped = workflow_file("profiles") / profile
         command += ["--profile", str(shipped if shipped.is_dir() else profile)]
     command += ["--cores", str(cores)]
-    command += ["--dry-run"] if dry_run else ["--logger", "plastimap"]
-    return [*command, target]
+    # Options that take several values come last, or they would swallow the target.
+    return [*command, target, *(["--dry-run", "--quiet", "rules"] if dry_run else ["--logger", "plastimap"])]
 
 
 def _environment() -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
 
 
-def _simulation_spec(file: Path | None, seed: int | None) -> Any:
-    from plastimap.simulate.study import SimulationSpec
-
+def _simulation_spec(file: Path | None, seed: int | None) -> dict[str, Any]:
     text = (file or workflow_file("config/examples/demo-simulation.yaml")).read_text(encoding="utf-8")
-    settings = yaml.safe_load(text)
-    return SimulationSpec.from_dict({**settings, **({"seed": seed} if seed is not None else {})})
+    return {**yaml.safe_load(text), **({"seed": seed} if seed is not None else {})}
+
+
+def _simulated(folder: Path, settings: Mapping[str, Any]) -> int:
+    """Simulate a study into `folder` unless it is there; the exit code."""
+    from plastimap.simulate.spec import SimulationSpec, SpecProblem
+    from plastimap.simulate.study import StudyProblem, simulate_study
+
+    try:
+        simulate_study(folder, SimulationSpec.from_dict(settings), workers=os.cpu_count() or 1)
+    except (SpecProblem, StudyProblem) as problem:
+        print(problem, file=sys.stderr)
+        return EXIT_PROBLEMS
+    return 0
 
 
 if __name__ == "__main__":

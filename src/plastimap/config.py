@@ -21,10 +21,13 @@ from plastimap.bids.problems import Problem, unique_problems
 from plastimap.bids.words import closest
 from plastimap.shipped import workflow_file
 
+DEFAULTS = "config/config.yaml"
+SCHEMA = "workflow/schemas/config.schema.json"
+
 MAX_BYTES = 1_000_000
 """A configuration larger than this is something else."""
 
-PATH_KEYS = (("bids_dir",), ("output_dir",), ("images",), ("behaviour", "table"))
+PATH_KEYS = (("bids_dir",), ("output_dir",), ("truth",), ("images",), ("behaviour", "table"))
 """Keys that hold one path; ``derivatives`` and the regions' images hold more."""
 
 Config = dict[str, Any]
@@ -43,14 +46,18 @@ class _Layer:
     content: Config
 
 
-def load_config(source: Source | Sequence[Source] | None = None) -> tuple[Config, list[Problem]]:
+def load_config(
+    source: Source | Sequence[Source] | None = None, *, folder: str | os.PathLike[str] | None = None
+) -> tuple[Config, list[Problem]]:
     """Read a study's configuration over the shipped defaults.
 
     Parameters
     ----------
     source : path, mapping, or sequence of these, optional
-        Later ones win. Relative paths inside a file count from the file's folder, those of a mapping from the
-        current folder. Mappings merge key by key; lists replace.
+        Later ones win. Relative paths inside a file count from the file's folder. Mappings merge key by key; lists
+        replace.
+    folder : path-like, optional
+        Where relative paths of a mapping count from; the current folder by default.
 
     Returns
     -------
@@ -60,11 +67,12 @@ def load_config(source: Source | Sequence[Source] | None = None) -> tuple[Config
         Errors and notices, :func:`check_config` included.
     """
     sources = [] if source is None else [source] if isinstance(source, (str, os.PathLike, Mapping)) else list(source)
+    start = Path(folder).absolute() if folder is not None else Path.cwd()
     problems: list[Problem] = []
-    layers = [_Layer("defaults", _tidy(read_yaml(workflow_file("config/config.yaml"))[0], Path.cwd(), "defaults")[0])]
+    layers = [_Layer("defaults", _tidy(read_yaml(workflow_file(DEFAULTS))[0], start, "defaults")[0])]
     for one in sources:
         try:
-            layer, found = _layer(one)
+            layer, found = _layer(one, start)
         except ConfigError as error:
             problems.append(Problem(os.fspath(one), "the configuration cannot be read", str(error), "correct the file"))  # type: ignore[arg-type]
             continue
@@ -105,6 +113,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
     return merged
 
 
+def usable_config(config: Mapping[str, Any]) -> Config:
+    """`config` with what is missing or broken taken from the defaults, so that the data can be checked all the same."""
+    plain = _text_keys(config)
+    defaults = _text_keys(read_yaml(workflow_file(DEFAULTS))[0])
+    broken = _broken_sections(plain)
+    return merge(defaults, {key: value for key, value in plain.items() if key not in broken})
+
+
 class _Loader(yaml.SafeLoader):
     """YAML without aliases, without silent duplicates, and with 01 kept as the text it is."""
 
@@ -121,10 +137,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"line {key.start_mark.line + 1}: a key is a list or mapping, where a word is wanted")
             if key.value in seen:
                 self.duplicates.append(f"{key.value} (line {key.start_mark.line + 1})")
-            if isinstance(key.value, str):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
     def _whole_number(self, node: yaml.ScalarNode) -> int | str:
@@ -133,7 +150,7 @@ class _Loader(yaml.SafeLoader):
         return self.construct_yaml_int(node) if canonical else node.value
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader._whole_number)  # noqa: SLF001  # pyright: ignore
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader._whole_number)  # pyright: ignore
 
 
 def read_yaml(path: str | os.PathLike[str]) -> tuple[Config, list[str]]:
@@ -170,13 +187,13 @@ def read_yaml(path: str | os.PathLike[str]) -> tuple[Config, list[str]]:
     return content, loader.duplicates
 
 
-def _layer(source: Source) -> tuple[_Layer, list[Problem]]:
+def _layer(source: Source, folder: Path) -> tuple[_Layer, list[Problem]]:
     if isinstance(source, Mapping):
-        content, problems = _tidy(source, Path.cwd(), "config")
+        content, problems = _tidy(source, folder, "config")
         return _Layer("config", content), problems
     file = Path(source)
     content, duplicates = read_yaml(file)
-    tidied, problems = _tidy(content, Path(os.path.abspath(file)).parent, str(file))
+    tidied, problems = _tidy(content, file.absolute().parent, str(file))
     for key in duplicates:
         why = "YAML takes the last one in silence"
         problems.append(Problem(str(file), f"the key {key} is written twice", why, "keep one of them"))
@@ -240,7 +257,8 @@ def _absolute_paths(config: Config, folder: Path) -> Config:
 def _absolute(path: Any, folder: Path) -> Any:
     if not isinstance(path, str):
         return path
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+    # Unlike Path.expanduser this leaves an unknown "~name" alone.
+    return os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111
 
 
 Place = tuple[str | int, ...]
@@ -251,28 +269,33 @@ def _located_problems(config: Mapping[str, Any]) -> Iterator[tuple[Problem, Plac
     from plastimap.config_rules import semantic_problems
 
     plain = _text_keys(config)
-    broken: set[str | int] = set()
-    for place, what, why, remedy in _schema_problems(plain):
-        broken |= set(place[:1])
-        yield Problem("config", what, why, remedy), place
+    for error in _schema_errors(plain):
+        for place, what, why, remedy in _explained(error):
+            yield Problem("config", what, why, remedy), place
     for place, text in _not_finite(plain):
-        broken |= set(place[:1])
         yield Problem("config", f"{dotted(place)} is {text}", "a finite number is wanted", "write a number"), place
     # A rule about values makes sense only where their types are right.
-    for place, what, why, remedy, severity in semantic_problems({k: v for k, v in plain.items() if k not in broken}):
+    sound = {key: value for key, value in plain.items() if key not in _broken_sections(plain)}
+    for place, what, why, remedy, severity in semantic_problems(sound):
         yield Problem("config", what, why, remedy, severity), place
 
 
-def _schema_problems(config: Mapping[str, Any]) -> Iterator[tuple[Place, str, str, str]]:
+def _broken_sections(config: Mapping[str, Any]) -> set[str]:
+    """Top-level keys whose values cannot be relied on; an unknown key beside good ones harms nobody."""
+    errors = [error for error in _schema_errors(config) if error.validator != "additionalProperties"]
+    places = [tuple(error.absolute_path) for error in errors] + [place for place, _ in _not_finite(config)]
+    return {str(place[0]) for place in places if place}
+
+
+def _schema_errors(config: Mapping[str, Any]) -> list[Any]:
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(_schema())
-    for error in sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]):
-        yield from _explained(error)
+    return sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
 
 
 def _explained(error: Any) -> Iterator[tuple[Place, str, str, str]]:
-    """What a schema error means, as (place, what, why, remedy)."""
+    """Say what a schema error means, as (place, what, why, remedy)."""
     place: Place = tuple(error.absolute_path)
     name = dotted(place)
     if error.validator == "anyOf":
@@ -335,7 +358,7 @@ def _unknown_key(key: str, place: Place, known: list[str]) -> tuple[str, str, st
 
 @cache
 def _schema() -> dict[str, Any]:
-    return json.loads(workflow_file("workflow/schemas/config.schema.json").read_text(encoding="utf-8"))
+    return json.loads(workflow_file(SCHEMA).read_text(encoding="utf-8"))
 
 
 def _sections() -> dict[str, list[str]]:

@@ -48,7 +48,11 @@ def _inputs(config: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _folder(("derivatives", number), folder)
         if config.get("output_dir") and _same(folder, config["output_dir"]):
             why = "a study cannot take its own results for maps made elsewhere"
-            yield _error(("derivatives", number), "a folder of derivatives is output_dir", why, "choose another output_dir")
+            yield _error(
+                ("derivatives", number), "a folder of derivatives is output_dir", why, "choose another output_dir"
+            )
+    if config.get("truth") is not None:
+        yield from _folder(("truth",), config["truth"])
     if config.get("images") is not None:
         yield from _file(("images",), config["images"])
 

@@ -157,6 +157,7 @@ class Paths:
     behaviour_tidy = "group/behaviour.tsv"
     behaviour_fits = "group/behaviour_fits.tsv"
     behaviour_tests = "group/behaviour_tests.tsv"
+    behaviour_sides = "group/behaviour_sides.tsv"
     mean_structural = "group/mean_structural.nii.gz"
     masks = "group/mask_{tissue}.nii.gz"
     search_volumes = "group/search_{tissue}.nii.gz"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -87,3 +89,31 @@ def smooth_mm(data: NDArray[np.generic], voxel_size: NDArray[np.float64], fwhm_m
     sigma = fwhm_mm / FWHM_PER_SIGMA / np.asarray(voxel_size)
     smoothed = ndimage.gaussian_filter(np.asarray(data, dtype=np.float32), sigma, mode="constant", truncate=3.0)
     return np.asarray(smoothed, dtype=np.float32)
+
+
+def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest face-connected piece of a mask; an empty mask stays empty."""
+    labels: Any
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(labels == sizes.argmax(), dtype=bool)
+
+
+def within(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64], distance_mm: float) -> NDArray[np.bool_]:
+    """`mask` grown by a ball of radius `distance_mm`."""
+    distance = ndimage.distance_transform_edt(~mask, sampling=tuple(voxel_size))
+    return np.asarray(distance <= distance_mm, dtype=bool)
+
+
+def closed(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64], radius_mm: float) -> NDArray[np.bool_]:
+    """`mask` with fissures up to twice `radius_mm` wide closed, and its holes filled."""
+    # On a grid wide enough that the edge of the field of view does not count as tissue.
+    margin = int(np.ceil(radius_mm / float(np.min(voxel_size)))) + 1
+    wide = np.pad(mask, margin)
+    grown = np.asarray(ndimage.binary_fill_holes(within(wide, voxel_size, radius_mm)), dtype=bool)
+    shrunk = ~within(~grown, voxel_size, radius_mm)
+    inner = (slice(margin, -margin),) * 3
+    return np.asarray(ndimage.binary_fill_holes(shrunk[inner] | mask), dtype=bool)

@@ -35,6 +35,8 @@ class Priors:
         over a rim around it.
     t1 : Volume
         Skull-stripped T1-weighted average, 0..1.
+    distance : Volume
+        Millimetres from the brain's surface, negative inside.
     brain : Volume
         Boolean mask of the brain as the template was stripped.
     """
@@ -43,6 +45,7 @@ class Priors:
     wm: Volume
     csf: Volume
     t1: Volume
+    distance: Volume
     brain: Volume
 
     def tissue(self, name: str) -> Volume:
@@ -81,17 +84,22 @@ def load_priors(resolution_mm: float = 2.0) -> Priors:
     gm, wm, t1 = (np.asarray(image.get_fdata(), dtype=np.float32) for image in images)
     # The T1 average is zero exactly where it was stripped.
     brain = np.asarray(ndimage.binary_fill_holes(t1 > 0))
-    csf = _csf(gm, wm, brain)
-    on_grid = [resample_isotropic(Volume(data, affine), resolution_mm) for data in (gm, wm, csf, t1)]
-    mask = resample_isotropic(Volume(brain.astype(np.float32), affine), resolution_mm)
-    volumes = [_frozen(volume.data, volume.affine) for volume in on_grid]
-    return Priors(*volumes, brain=_frozen(mask.data > 0.5, mask.affine))
+    on_grid = [resample_isotropic(Volume(data, affine), resolution_mm) for data in (gm, wm, t1)]
+    inside = resample_isotropic(Volume(brain.astype(np.float32), affine), resolution_mm)
+    mask = inside.data > 0.5
+    distance = _signed_distance(mask, resolution_mm)
+    share = np.maximum(inside.data, np.clip(1.0 - distance / CSF_RIM_MM, 0.0, 1.0))
+    csf = np.clip(share - on_grid[0].data - on_grid[1].data, 0.0, 1.0)
+    arrays = (on_grid[0].data, on_grid[1].data, csf, on_grid[2].data, distance, mask)
+    return Priors(*(_frozen(data, inside.affine) for data in arrays))
 
 
-def _csf(gm: NDArray[np.float32], wm: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    distance = np.asarray(ndimage.distance_transform_edt(~brain), dtype=np.float32)
-    extent = np.clip(1.0 - distance / CSF_RIM_MM, 0.0, 1.0)
-    return np.clip(extent - gm - wm, 0.0, 1.0).astype(np.float32)
+def _signed_distance(brain: NDArray[np.bool_], resolution_mm: float) -> NDArray[np.float32]:
+    # Distances run between voxel centres; the surface lies half a voxel before the first of them.
+    half = 0.5 * resolution_mm
+    outside = np.asarray(ndimage.distance_transform_edt(~brain), dtype=np.float32) * resolution_mm
+    inside = np.asarray(ndimage.distance_transform_edt(brain), dtype=np.float32) * resolution_mm
+    return np.where(brain, half - inside, outside - half).astype(np.float32)
 
 
 def _frozen(data: NDArray[np.generic], affine: NDArray[np.float64]) -> Volume:

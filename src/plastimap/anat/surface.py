@@ -71,9 +71,7 @@ def icosphere(subdivisions: int = SUBDIVISIONS) -> tuple[NDArray[np.float64], ND
     return vertices, faces, _neighbours(faces, len(vertices))
 
 
-def _split(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _split(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     unique, index = np.unique(edges, axis=0, return_inverse=True)
     middle = vertices[unique].mean(axis=1)

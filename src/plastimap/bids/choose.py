@@ -107,8 +107,8 @@ def choose_acquisitions(rows: Sequence[Row]) -> Chosen:
 
     def kind(row: Row) -> Hashable:
         if row.suffix in MPM_SUFFIXES and row.weighting:
-            return row.scan, row.weighting
-        return (row.scan, "T1w") if row.suffix == "T1w" else None
+            return row.scan, "MPM", row.weighting
+        return (row.scan, row.suffix) if row.suffix == "T1w" else None
 
     return _keep_first(rows, kind, lambda row: (row.acq or "", row.suffix), "acquisitions of one kind")
 
@@ -164,7 +164,7 @@ def _label(row: Row) -> str:
 
 
 def _acquisition(row: Row) -> Hashable:
-    """What repeated runs have in common; None for rows that are no images of a scan."""
+    """Give what repeated runs have in common; None for rows that are no images of a scan."""
     if row.suffix in MPM_SUFFIXES:
         return row.scan, row.suffix, row.acq, row.mt, row.flip, row.flip_angle_deg if row.flip is None else None
     if row.suffix in B1_SUFFIXES:

@@ -92,7 +92,7 @@ def _tables(dataset: Dataset, people: Mapping[str, object]) -> dict[str, list[Da
 def _sources(
     root: Path, files: Sequence[DataFile], configured: Mapping[str, float]
 ) -> tuple[list[tuple[Days, str]], list[Problem]]:
-    """What each source knows about one person, in the order they count."""
+    """Collect what each source knows about one person, in the order they count."""
     explicit: Days = {}
     dates: dict[str, dict[str, date]] = {"sessions": {}, "scans": {}}
     problems: list[Problem] = []
@@ -151,9 +151,7 @@ def _unreadable_time(file: str, text: str) -> Problem:
     return Problem(file, what, why, "write it as 2026-03-09T10:20:00")
 
 
-def _unknown(
-    person: str, wanted: set[str], sources: Sequence[tuple[Days, str]], *, longitudinal: bool
-) -> Problem:
+def _unknown(person: str, wanted: set[str], sources: Sequence[tuple[Days, str]], *, longitudinal: bool) -> Problem:
     best = max((days.keys() & wanted for days, _ in sources), key=len, default=set[str]())
     missing = ", ".join(f"ses-{label}" for label in sorted(wanted - best)) or "its only scan (no session folder)"
     what = f"days since baseline are unknown: {missing}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from plastimap.bids.entities import BidsName
-from plastimap.bids.header import HeaderProblem, check_place, read_header
+from plastimap.bids.header import HeaderError, check_place, read_header
 from plastimap.bids.index import DataFile, Dataset
 from plastimap.bids.problems import Problem
 from plastimap.bids.raw import flat, is_selected
@@ -131,9 +131,7 @@ def _one_per_map(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:
             remedy = "nothing, or name the right files in a table (images:)"
             problems.append(Problem(kept.path, f"several files for {kept.map}", why, remedy, "notice"))
             drop |= {row.path: f"{Path(kept.path).name} counts" for row in others}
-    chosen = [
-        replace(row, used=False, unused_because=drop[row.path]) if row.path in drop else row for row in rows
-    ]
+    chosen = [replace(row, used=False, unused_because=drop[row.path]) if row.path in drop else row for row in rows]
     return chosen, problems
 
 
@@ -176,7 +174,7 @@ def image_rows(
 
 
 def _image_row(table: Path, line: Mapping[str, str | None]) -> tuple[Row | None, list[tuple[str, str, str]]]:
-    """A row, or what is wrong with its line as (what, why, remedy)."""
+    """Give a row, or what is wrong with its line as (what, why, remedy)."""
     problems = [
         found
         for column, allowed in (("map", MAP_KEYS), ("stage", IMAGE_STAGES), ("tissue", TISSUES))
@@ -186,7 +184,9 @@ def _image_row(table: Path, line: Mapping[str, str | None]) -> tuple[Row | None,
     if person is None:
         problems.append(("no participant_id", "nobody can say whose image this is", "fill it in"))
     if key == "vbm" and line.get("tissue") is None:
-        problems.append(("no tissue for a volume map", "vbm is analysed per tissue", "write GM or WM in the column tissue"))
+        problems.append(
+            ("no tissue for a volume map", "vbm is analysed per tissue", "write GM or WM in the column tissue")
+        )
     file, found = _resolve(table, line.get("path"))
     problems += found
     if problems or person is None or file is None:
@@ -194,7 +194,7 @@ def _image_row(table: Path, line: Mapping[str, str | None]) -> tuple[Row | None,
     try:
         header = read_header(file)
         check_place(header)
-    except HeaderProblem as error:
+    except HeaderError as error:
         return None, [(error.what, error.why, error.remedy)]
     day = number(line.get("day"))
     row = Row(
@@ -229,15 +229,15 @@ def _resolve(table: Path, text: str | None) -> tuple[Path | None, list[tuple[str
         return None, [("no path", "the line names no file", "fill it in")]
     file = Path(text)
     if not file.is_absolute():
-        folder = os.path.abspath(table.parent)
-        file = Path(os.path.normpath(os.path.join(folder, text)))
+        folder = Path(os.path.normpath(table.parent.absolute()))
+        file = Path(os.path.normpath(folder / text))
         if not file.is_relative_to(folder):
             why = "relative paths stay in the table's folder, so that a shared table cannot reach elsewhere"
             return None, [("the path leaves the table's folder", why, "write an absolute path, or move the table")]
     if not file.name.endswith((".nii", ".nii.gz")):
         return None, [("no NIfTI image", f"{text} does not end in .nii or .nii.gz", "convert it to .nii.gz")]
     if not file.is_file():
-        return None, [("no such file", f"{file} does not exist", "correct the path (it counts from the table's folder)")]
+        return None, [("no such file", f"{file} does not exist", "correct the path; it counts from the table's folder")]
     return file, []
 
 

@@ -35,7 +35,7 @@ class Gradients:
     bvecs: tuple[tuple[float, ...], ...]
 
 
-class GradientProblem(ValueError):
+class GradientError(ValueError):
     """A file of b-values or b-vectors that cannot be read; `what`, `why` and `remedy` as in Problem."""
 
     def __init__(self, what: str, why: str, remedy: str) -> None:
@@ -53,7 +53,7 @@ def read_bvecs(path: Path) -> tuple[tuple[float, ...], ...]:
 
     Raises
     ------
-    GradientProblem
+    GradientError
         When the file is empty, no table of numbers, or has another form.
     """
     rows = _numbers(path)
@@ -62,14 +62,12 @@ def read_bvecs(path: Path) -> tuple[tuple[float, ...], ...]:
         return tuple(zip(*rows, strict=True))
     if lengths == [3]:
         why = f"it has {len(rows)} lines of 3 numbers; BIDS wants 3 lines, one number per volume"
-        raise GradientProblem("the b-vectors lie on their side", why, "transpose the table")
+        raise GradientError("the b-vectors lie on their side", why, "transpose the table")
     why = f"it has {len(rows)} lines of {', '.join(map(str, lengths))} numbers"
-    raise GradientProblem("the b-vectors are no 3 × N table", why, "convert the images again (dcm2niix writes it)")
+    raise GradientError("the b-vectors are no 3 × N table", why, "convert the images again (dcm2niix writes it)")
 
 
-def check_gradients(
-    gradients: Gradients, n_volumes: int | None, *, file: str, b0_threshold: float
-) -> list[Problem]:
+def check_gradients(gradients: Gradients, n_volumes: int | None, *, file: str, b0_threshold: float) -> list[Problem]:
     """Say what is wrong with a diffusion scheme.
 
     Parameters
@@ -89,11 +87,9 @@ def check_gradients(
         remedy = "convert the series again, or remove the entries of the volumes that were removed"
         return [Problem(file, "images, b-values and b-vectors do not match", why, remedy)]
     problems = _bad_values(gradients, file, b0_threshold)
-    weighted = [
-        vector for b, vector in zip(gradients.bvals, gradients.bvecs, strict=True) if b > b0_threshold
-    ]
+    weighted = [vector for b, vector in zip(gradients.bvals, gradients.bvecs, strict=True) if b > b0_threshold]
     if len(weighted) == len(gradients.bvals):
-        why = f"every b-value is above dwi.b0_threshold ({b0_threshold:g} s/mm²); the tensor fit needs an unweighted volume"
+        why = f"every b-value is above dwi.b0_threshold ({b0_threshold:g} s/mm²); a tensor fit needs one below"
         problems.append(Problem(file, "no b = 0 volume", why, "add one, or raise dwi.b0_threshold"))
     directions = count_directions(weighted)
     if directions < LEAST_DIRECTIONS:
@@ -131,7 +127,9 @@ def _bad_values(gradients: Gradients, file: str, b0_threshold: float) -> list[Pr
         first = gradients.bvecs[odd[0] - 1]
         shown = ", ".join(f"{part:g}" for part in first)
         why = f"volumes {_list(odd)}: the length is not 1 (volume {odd[0]}: {shown})"
-        problems.append(Problem(file, "b-vectors are not of unit length", why, "convert again, or divide by the length"))
+        problems.append(
+            Problem(file, "b-vectors are not of unit length", why, "convert again, or divide by the length")
+        )
     return problems
 
 
@@ -140,12 +138,12 @@ def _numbers(path: Path) -> list[tuple[float, ...]]:
         text = path.read_text(encoding="utf-8-sig")
         rows = [tuple(float(cell) for cell in line.split()) for line in text.splitlines() if line.strip()]
     except OSError as error:
-        raise GradientProblem("the file cannot be read", error.strerror or str(error), "fetch it again") from error
+        raise GradientError("the file cannot be read", error.strerror or str(error), "fetch it again") from error
     except ValueError as error:
-        raise GradientProblem("the file is no table of numbers", str(error), "convert the series again") from error
+        raise GradientError("the file is no table of numbers", str(error), "convert the series again") from error
     if not rows:
         size = path.stat().st_size
-        raise GradientProblem("the file is empty", f"it has {size} bytes", "copy it or convert the series again")
+        raise GradientError("the file is empty", f"it has {size} bytes", "copy it or convert the series again")
     return rows
 
 

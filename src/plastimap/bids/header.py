@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -24,7 +25,7 @@ _NIFTI1 = 348
 _NIFTI2 = 540
 
 
-class HeaderProblem(ValueError):
+class HeaderError(ValueError):
     """A file that is no whole NIfTI image.
 
     Attributes
@@ -74,7 +75,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
     Raises
     ------
-    HeaderProblem
+    HeaderError
         When the file is missing, empty, no NIfTI image, or cut short.
     """
     file = Path(path)
@@ -86,9 +87,11 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             tail = stream.read(4)
     except OSError as error:
         why = error.strerror or str(error)
-        raise HeaderProblem("the file cannot be read", why, "fetch or copy the file again (datalad get, rsync)") from error
+        raise HeaderError(
+            "the file cannot be read", why, "fetch or copy the file again (datalad get, rsync)"
+        ) from error
     if length == 0:
-        raise HeaderProblem("the file is empty", "it has 0 bytes", "copy or convert it again")
+        raise HeaderError("the file is empty", "it has 0 bytes", "copy or convert it again")
     zipped = raw[:2] == b"\x1f\x8b"
     header = _parse(_unzipped(raw) if zipped else raw)
     stored = struct.unpack("<I", tail)[0] if zipped else length
@@ -105,17 +108,17 @@ def check_place(header: Header) -> None:
 
     Raises
     ------
-    HeaderProblem
+    HeaderError
         When it is singular or not finite, or when sform and qform disagree by more than half a voxel.
     """
     (a, b, c, _), (d, e, f, _), (g, h, i, _) = header.affine
     volume = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
     if not all(math.isfinite(number) for row in header.affine for number in row) or abs(volume) < 1e-9:
-        raise HeaderProblem("the affine cannot be used", "it is singular or not finite", "set the header's sform")
+        raise HeaderError("the affine cannot be used", "it is singular or not finite", "set the header's sform")
     smallest = min(math.hypot(*column) for column in ((a, d, g), (b, e, h), (c, f, i)))
     # Scanner conversions differ in the fourth decimal; half a voxel is another place.
     if header.disagreement_mm > smallest / 2:
-        raise HeaderProblem(
+        raise HeaderError(
             "sform and qform disagree",
             f"they place the image {header.disagreement_mm:.2f} mm apart, and programs choose differently",
             "decide which is right and set both (nibabel: image.set_qform(image.affine))",
@@ -124,15 +127,21 @@ def check_place(header: Header) -> None:
 
 def corner_distance(one: Matrix, other: Matrix, shape: Sequence[int]) -> float:
     """Largest distance in millimetres between the corners of a grid of `shape` under two affines."""
-    last = [max(n - 1, 0) for n in shape[:3]]
-    corners = [(i, j, k, 1) for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])]
+    if one == other:
+        return 0.0
+    # The difference of two affine maps is affine: its largest length lies at a corner.
+    (a, b, c, d), (e, f, g, h), (i, j, k, m) = (
+        [x - y for x, y in zip(mine, theirs, strict=True)] for mine, theirs in zip(one, other, strict=True)
+    )
+    corners = product(*((0, max(n - 1, 0)) for n in shape[:3]))
     return max(
-        math.dist([_dot(row, corner) for row in one], [_dot(row, corner) for row in other]) for corner in corners
+        math.hypot(a * x + b * y + c * z + d, e * x + f * y + g * z + h, i * x + j * y + k * z + m)
+        for x, y, z in corners
     )
 
 
-def _cut_short(header: Header, stored: int) -> HeaderProblem:
-    return HeaderProblem(
+def _cut_short(header: Header, stored: int) -> HeaderError:
+    return HeaderError(
         "the image is cut short",
         f"its header announces {header.data_bytes:,} bytes of shape {header.shape}, {stored:,} can be read",
         "copy or convert it again",
@@ -143,7 +152,7 @@ def _unzipped(raw: bytes) -> bytes:
     try:
         return zlib.decompressobj(wbits=31).decompress(raw, _NIFTI2 + 4)
     except zlib.error as error:
-        raise HeaderProblem("the compressed file is damaged", str(error), "copy or convert it again") from error
+        raise HeaderError("the compressed file is damaged", str(error), "copy or convert it again") from error
 
 
 def _unzipped_length(file: Path) -> int:
@@ -159,7 +168,7 @@ def _unzipped_length(file: Path) -> int:
 
 def _parse(raw: bytes) -> Header:
     if len(raw) < _NIFTI1:
-        raise HeaderProblem(
+        raise HeaderError(
             "no NIfTI header", f"the file has {len(raw)} bytes of content, a header has 348", "copy or convert it again"
         )
     for order in "<>":
@@ -168,7 +177,7 @@ def _parse(raw: bytes) -> Header:
             return _header(raw, order, first=True)
         if size == _NIFTI2 and len(raw) >= _NIFTI2:
             return _header(raw, order, first=False)
-    raise HeaderProblem("no NIfTI image", "its first bytes are not a NIfTI header", "convert it again to .nii.gz")
+    raise HeaderError("no NIfTI image", "its first bytes are not a NIfTI header", "convert it again to .nii.gz")
 
 
 def _header(raw: bytes, order: str, *, first: bool) -> Header:
@@ -185,7 +194,7 @@ def _header(raw: bytes, order: str, *, first: bool) -> Header:
     quatern = field("6f", 256) if first else field("6d", 352)
     srow = field("12f", 280) if first else field("12d", 400)
     if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
-        raise HeaderProblem("no usable NIfTI header", f"its dimensions are {dim}", "convert it again to .nii.gz")
+        raise HeaderError("no usable NIfTI header", f"its dimensions are {dim}", "convert it again to .nii.gz")
     shape = _without_trailing_ones(dim[1 : dim[0] + 1])
     qform = _qform(quatern, pixdim)
     sform = (srow[0:4], srow[4:8], srow[8:12])
@@ -222,7 +231,3 @@ def _scaling(pixdim: Sequence[float], shape: Sequence[int]) -> Matrix:
     sizes = (-(pixdim[1] or 1.0), pixdim[2] or 1.0, pixdim[3] or 1.0)
     centre = [-(n - 1) / 2 * size for n, size in zip(shape[:3], sizes, strict=True)]
     return tuple((*(sizes[row] if row == n else 0.0 for n in range(3)), centre[row]) for row in range(3))
-
-
-def _dot(row: Sequence[float], point: Sequence[float]) -> float:
-    return sum(a * b for a, b in zip(row, point, strict=True))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plastimap.bids.gradients import GradientProblem, Gradients, check_gradients, read_bvals, read_bvecs
+from plastimap.bids.gradients import GradientError, Gradients, check_gradients, read_bvals, read_bvecs
 from plastimap.bids.header import Matrix, corner_distance
 from plastimap.bids.manifest import Manifest, wants
 from plastimap.bids.problems import Problem
@@ -24,6 +25,12 @@ SHORTEST_S = 1e-4
 
 LEAST_ECHOES = 4
 """Fewer echoes in all give an R2* map of noise."""
+
+_DEGREES = re.compile(r"deg|°")
+_B1_UNITS = re.compile(
+    r"percent|%|\bp\.?u\b|deg|°|ratio|fraction|relative|normali[sz]ed|unitless|dimensionless|nominal|arb|^1$|^a\.?u\.?$"
+)
+"""Units that :func:`plastimap.mpm.b1.b1_ratio` understands."""
 
 Label = Callable[[str], str]
 
@@ -109,7 +116,9 @@ def _time(file: str, key: str, value: float | None, longest: float) -> Iterator[
         yield Problem(file, f"{key} is {value:g}", why, f'write "{key}": {value / 1000:.6g}')
     else:
         why = "no sequence is that fast; BIDS wants seconds"
-        yield Problem(file, f"{key} is {value:g}", why, f'write {key} in seconds, such as {"0.025" if "R" in key else "0.0023"}')
+        yield Problem(
+            file, f"{key} is {value:g}", why, f"write {key} in seconds, such as {'0.025' if 'R' in key else '0.0023'}"
+        )
 
 
 def _consistent(name: str, echoes: Sequence[Row], label: Label) -> Iterator[Problem]:
@@ -179,22 +188,12 @@ def check_b1(rows: Sequence[Row], label: Label) -> list[Problem]:
     if not b1:
         why = "R1 and MTsat cannot be corrected for transmit-field differences; the report says so"
         return [Problem(label(mpm[0].path), "no B1 map", why, "add a TB1map (fmap/), if one was measured", "notice")]
-    file, kind = label(b1[0].path), b1[0].suffix
-    problems: list[Problem] = []
-    if kind == "TB1map":
-        problems += [problem for row in b1 for problem in _units(row, label)]
-    if kind == "TB1AFI":
-        times = {row.tr_s for row in b1}
-        if len(b1) != 2 or len(times) != 2 or None in times:
-            why = f"{len(b1)} images with RepetitionTimeExcitation {', '.join(str(time) for time in times)}"
-            remedy = "give acq-tr1 and acq-tr2, each with its RepetitionTimeExcitation"
-            problems.append(Problem(file, "AFI needs two images with two repetition times", why, remedy))
-    if kind == "TB1EPI":
-        echoes = {row.echo for row in b1}
-        if not {1, 2} <= echoes:
-            why = f"echoes found: {', '.join(str(echo) for echo in echoes)}; 1 = spin echo, 2 = stimulated echo"
-            problems.append(Problem(file, "TB1EPI needs both echoes", why, "add the missing echo"))
-    return problems
+    maps = [row for row in b1 if row.suffix == "TB1map"]
+    if not maps:
+        why = f"there is {b1[0].suffix}, and a ready TB1map is wanted; R1 and MTsat stay uncorrected without it"
+        remedy = "make the map with the scanner's or the hMRI toolbox's method and put it in fmap/ as TB1map"
+        return [Problem(label(b1[0].path), "no ready B1 map", why, remedy, "notice")]
+    return [problem for row in maps for problem in _units(row, label)]
 
 
 def _units(row: Row, label: Label) -> Iterator[Problem]:
@@ -202,11 +201,15 @@ def _units(row: Row, label: Label) -> Iterator[Problem]:
     file = label(row.path)
     if not text:
         why = "a B1 map may be percent, a ratio, or ten times degrees; without Units its range decides"
-        remedy = 'add "Units": "percent" (100 = nominal) or "arbitrary" (1 = nominal)'
+        remedy = 'add "Units": "percent" (100 = nominal) or "ratio" (1 = nominal)'
         yield Problem(file, "no Units for the B1 map", why, remedy, "notice")
-    elif not any(word in text for word in ("percent", "%", "p.u.", "ratio", "arbitrary", "relative", "deg", "rad", "1")):
-        why = "known: percent, ratio, arbitrary (1 = nominal), degrees"
-        yield Problem(file, f"unknown Units {row.units!r} of the B1 map", why, 'write "Units": "percent", if 100 is nominal')
+    elif not _B1_UNITS.search(text):
+        why = "known: percent, ratio, degrees (with FlipAngle), arbitrary"
+        remedy = 'write "Units": "percent", if 100 is the nominal flip angle'
+        yield Problem(file, f"unknown Units {row.units!r} of the B1 map", why, remedy)
+    elif _DEGREES.search(text) and row.flip_angle_deg is None:
+        why = f"the map is in {row.units!r}, and its nominal flip angle is not known"
+        yield Problem(file, "no FlipAngle for the B1 map", why, "add FlipAngle (degrees) to its sidecar")
 
 
 def check_dwi(row: Row, label: Label, *, b0_threshold: float) -> list[Problem]:
@@ -229,7 +232,7 @@ def check_dwi(row: Row, label: Label, *, b0_threshold: float) -> list[Problem]:
     for path, read in ((row.bval, read_bvals), (row.bvec, read_bvecs)):
         try:
             gradients.append(read(Path(path)))
-        except GradientProblem as error:
+        except GradientError as error:
             problems.append(Problem(label(path), error.what, error.why, error.remedy))
     if len(gradients) == 2:
         scheme = Gradients(*gradients)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from plastimap.bids.entities import BidsName, parse_name
-from plastimap.bids.header import Header, HeaderProblem, check_place, read_header
+from plastimap.bids.header import Header, HeaderError, check_place, read_header
 from plastimap.bids.problems import Problem
 
 SIDECARS = (".json", ".bval", ".bvec")
@@ -78,7 +78,7 @@ class Dataset:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(os.path.abspath(root))
+        self.root = Path(root).absolute()
         self.problems: list[Problem] = []
         self.files: tuple[DataFile, ...] = tuple(sorted(self._walk(), key=lambda file: file.path))
         self._content: dict[str, Mapping[str, Any]] = {}
@@ -141,7 +141,7 @@ class Dataset:
         try:
             header = read_header(self.root / file.path)
             check_place(header)
-        except HeaderProblem as error:
+        except HeaderError as error:
             self.problems.append(Problem(file.path, error.what, error.why, error.remedy))
             return None
         return header
@@ -173,7 +173,10 @@ class Dataset:
             elif _SUBJECT.fullmatch(entry.name):
                 yield from self._subject(entry)
             elif _NEARLY_SUBJECT.fullmatch(entry.name):
-                what, why = "this folder is left out", "its name looks like a participant's but is not sub-<letters, digits>"
+                what, why = (
+                    "this folder is left out",
+                    "its name looks like a participant's but is not sub-<letters, digits>",
+                )
                 self.problems.append(Problem(entry.name, what, why, "rename it, or ignore this", "notice"))
 
     def _subject(self, subject: os.DirEntry[str]) -> Iterator[DataFile]:
@@ -200,7 +203,10 @@ class Dataset:
         path = f"{folder}/{entry.name}" if folder else entry.name
         if name is None:
             if datatype is not None and entry.name.endswith(IMAGES):
-                what, why = "this image is left out", "its name is not made of key-value pairs and a suffix, as BIDS wants"
+                what, why = (
+                    "this image is left out",
+                    "its name is not made of key-value pairs and a suffix, as BIDS wants",
+                )
                 self.problems.append(Problem(path, what, why, "rename it, or ignore this", "notice"))
             return
         if self._fits(path, name):
@@ -234,7 +240,7 @@ class Dataset:
 
 
 def _upward(folder: str) -> Iterator[str]:
-    """The root, then each folder on the way down to `folder`."""
+    """Give the root, then each folder on the way down to `folder`."""
     yield ""
     parts = folder.split("/") if folder else []
     for depth in range(1, len(parts) + 1):

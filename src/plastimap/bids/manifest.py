@@ -15,7 +15,7 @@ from plastimap.bids.choose import choose
 from plastimap.bids.days import add_days
 from plastimap.bids.external import derivative_rows, image_rows
 from plastimap.bids.index import Dataset
-from plastimap.bids.participants import FILE, Participant, read_participants
+from plastimap.bids.participants import Participant, read_participants
 from plastimap.bids.problems import Problem, unique_problems
 from plastimap.bids.raw import raw_rows
 from plastimap.bids.rows import Row, format_rows, parse_rows
@@ -23,6 +23,9 @@ from plastimap.bids.words import closest
 from plastimap.writing import PathLike, write_text
 
 __all__ = ["Manifest", "Row", "behaviour_files", "index_dataset", "read_manifest", "wants", "write_manifest"]
+
+MIN_PARTICIPANTS = 4
+"""Fewer people than this leave no degrees of freedom for a group model with covariates."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Manifest:
         The dataset's name.
     bids_dir : str or None
         Absolute path of the raw dataset.
+    listed : frozenset of str
+        ``sub-…`` of those whom ``participants.tsv`` lists.
     """
 
     rows: tuple[Row, ...]
@@ -49,6 +54,7 @@ class Manifest:
     problems: tuple[Problem, ...] = field(default=(), compare=False)
     name: str | None = None
     bids_dir: str | None = None
+    listed: frozenset[str] = frozenset()
 
     @property
     def used(self) -> tuple[Row, ...]:
@@ -70,7 +76,7 @@ class Manifest:
         return tuple(row for row in self.used if row.scan == scan)
 
     def file_label(self, path: str) -> str:
-        """A path as problems name it: relative to the dataset where it lies inside."""
+        """Name a path as problems do: relative to the dataset where it lies inside."""
         return path.removeprefix(f"{self.bids_dir}/") if self.bids_dir else path
 
 
@@ -105,7 +111,9 @@ def index_dataset(bids_dir: PathLike | None, config: Mapping[str, Any]) -> Manif
     rows, found = add_days(rows, dataset, config["input"]["days"], longitudinal=longitudinal)
     problems += found
     problems += _selection_problems("participants", people, {row.subject for row in rows}, dataset, "sub")
-    problems += _selection_problems("sessions", visits, {row.session for row in rows if row.session}, dataset, "ses")
+    if rows:
+        there = {row.session for row in rows if row.session}
+        problems += _selection_problems("sessions", visits, there, dataset, "ses")
     name = dataset.name if dataset is not None else None
     problems += dataset.problems if dataset is not None else []
     return Manifest(
@@ -114,6 +122,7 @@ def index_dataset(bids_dir: PathLike | None, config: Mapping[str, Any]) -> Manif
         problems=tuple(unique_problems(problems)),
         name=name,
         bids_dir=dataset.root.as_posix() if dataset is not None else None,
+        listed=frozenset(str(line["participant_id"]) for line in lines),
     )
 
 
@@ -127,9 +136,7 @@ def _raw(
         raw_rows(dataset, participants=people, sessions=visits), repeated_runs=config["input"]["repeated_runs"]
     )
     prefix = f"{dataset.root.as_posix()}/"
-    problems += [
-        Problem(one.file.removeprefix(prefix), one.what, one.why, one.remedy, one.severity) for one in notices
-    ]
+    problems += [Problem(one.file.removeprefix(prefix), one.what, one.why, one.remedy, one.severity) for one in notices]
     return rows, lines, problems
 
 
@@ -168,7 +175,9 @@ def _selection_problems(
             padded = next((one for one in sorted(there) if one.lstrip("0") == label.lstrip("0")), None)
             close = padded if padded != label else None
             close = close or closest(label, there - {label})
-            why = "no usable file has this label" if label in there else f"the data have: {', '.join(sorted(there)[:20])}"
+            why = (
+                "no usable file has this label" if label in there else f"the data have: {', '.join(sorted(there)[:20])}"
+            )
             remedy = f'did you mean "{close}" (in quotes)?' if close else f"correct {key} in the configuration"
             problems.append(Problem(f"config: {key}", f"no {entity}-{label} in the data", why, remedy))
     return problems
@@ -210,8 +219,3 @@ def read_manifest(path: PathLike) -> Manifest:
         When the table is not one of this version.
     """
     return Manifest(parse_rows(Path(path).read_text(encoding="utf-8")))
-
-
-def has_participants_file(manifest: Manifest) -> bool:
-    """Whether the dataset has a table of participants."""
-    return manifest.bids_dir is not None and Path(manifest.bids_dir, FILE).is_file()

@@ -16,18 +16,18 @@ from typing import Any, Protocol
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
-from plastimap.bids.checks import check_study
-from plastimap.bids.manifest import Row, read_manifest, write_manifest
+from plastimap.check import check_study
+from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, Row, behaviour_files, read_manifest, write_manifest
 from plastimap.bids.problems import Problem, errors, format_problems
-from plastimap.config import load_config
+from plastimap.config import load_config, usable_config
 from plastimap.paths import (
     ANALYSED_TISSUES,
     DWI_MAPS,
     MPM_MAPS,
     TISSUES,
+    WILDCARDS,
     Paths,
     paths_of,
-    scan_label,
     scan_session,
     scan_subject,
 )
@@ -35,8 +35,6 @@ from plastimap.writing import read_json, write_text
 
 STAGES = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "report")
 CONTRAST_ORDER = ("MTsat", "R1", "T1w")
-MIN_PARTICIPANTS = 4
-"""Fewer people than this leave no degrees of freedom for a group model with covariates."""
 
 
 class Wildcards(Protocol):
@@ -138,14 +136,17 @@ class Study:
     ----------
     config : mapping
         The checked configuration.
-    rows : sequence of Row
-        The manifest's rows in use.
+    manifest : Manifest
+        The files of the study.
     """
 
-    def __init__(self, config: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    def __init__(self, config: Mapping[str, Any], manifest: Manifest) -> None:
         self.config = config
-        self.behaviour_tables = [row.path for row in rows if row.suffix == "beh" and row.used]
-        self.scans = _scans(rows)
+        self.manifest = manifest
+        self.behaviour_tables = behaviour_files(manifest, config)
+        self.scans = tuple(
+            Scan(label, manifest.of(label)[0].day, manifest.of(label)) for label in sorted(manifest.scans)
+        )
         self.by_label = {scan.label: scan for scan in self.scans}
         self.contrast, self.notices = _structural_contrast(config["anat"]["contrast"], self.scans)
         self.paths: Paths = paths_of(config, self.contrast)
@@ -247,16 +248,19 @@ class Study:
         if "space" in self.stages and scan in self.in_space:
             patterns += [paths.warped(name) for name in self.target_maps(scan)]
             patterns += [paths.warped_tissue(tissue) for tissue in TISSUES] + [paths.jacobian]
-        if "smooth" in self.stages:
-            patterns += [paths.smoothed(*pair) for pair in self.smoothed_maps(scan)]
         return [paths.at(pattern, scan.label) for pattern in patterns]
+
+    def smoothed_targets(self, scan: Scan) -> list[str]:
+        """Smoothed files of one scan."""
+        pairs = self.smoothed_maps(scan) if "smooth" in self.stages else []
+        return [self.paths.at(self.paths.smoothed(*pair), scan.label) for pair in pairs]
 
     @cached_property
     def participant_targets(self) -> list[str]:
         """Final files of the participant level."""
         files = [self.paths.description]
         for scan in self.scans:
-            files += self.scan_targets(scan)
+            files += [*self.scan_targets(scan), *self.smoothed_targets(scan)]
         if "report" in self.stages:
             files += [self.paths.person_page.format(subject=subject) for subject in self.subjects]
         return files
@@ -268,7 +272,7 @@ class Study:
         if "behaviour" in self.stages:
             files += [self.paths.behaviour_fits, self.paths.behaviour_tests]
         if "glm" in self.stages:
-            files += [self.paths.clusters, self.paths.families]
+            files += [self.paths.clusters, self.paths.families, *self.found_files]
         if "report" in self.stages:
             files.append(self.paths.report)
         return files
@@ -387,7 +391,9 @@ class Study:
         """Images whose mean is the study's background picture, and whose grid is the group's."""
         name = "R1" if self.contrast == "MTsat" else self.contrast
         warped = [
-            self.paths.at(self.paths.warped(name), scan.label) for scan in self.in_space if name in self.target_maps(scan)
+            self.paths.at(self.paths.warped(name), scan.label)
+            for scan in self.in_space
+            if name in self.target_maps(scan)
         ]
         if warped or not self.analysed:
             return warped or self.every(self.paths.warped_tissue("WM"))
@@ -409,6 +415,16 @@ class Study:
     def behaviour_fits(self) -> list[str]:
         """The table of fitted learning curves, where there is behaviour."""
         return [self.paths.behaviour_fits] if "behaviour" in self.stages else []
+
+    @cached_property
+    def truth_files(self) -> list[str]:
+        """Truth of a simulated study."""
+        return [str(Path(self.config["truth"]) / "effects.tsv")] if self.config["truth"] else []
+
+    @cached_property
+    def found_files(self) -> list[str]:
+        """Tables of planted against found, for a simulated study."""
+        return [self.paths.found, self.paths.control, self.paths.found_text] if self.config["truth"] else []
 
     @cached_property
     def days(self) -> dict[str, float | None]:
@@ -433,7 +449,10 @@ class Study:
     def person_report_files(self, wildcards: Wildcards) -> list[str]:
         """Everything that a person's page shows."""
         mine = [scan for scan in self.scans if scan.subject == wildcards.subject]
-        return [self.paths.plan, *(file for scan in mine for file in (*self.scan_targets(scan), *self.scan_quality(scan)))]
+        return [
+            self.paths.plan,
+            *(file for scan in mine for file in (*self.scan_targets(scan), *self.scan_quality(scan))),
+        ]
 
     @cached_property
     def study_report_files(self) -> list[str]:
@@ -443,8 +462,12 @@ class Study:
             files += [self.paths.behaviour_tidy, self.paths.behaviour_fits, self.paths.behaviour_tests]
         if "glm" in self.stages:
             files += [self.paths.clusters, self.paths.families, self.paths.mean_structural, self.paths.rois_qa]
-            files += [self.paths.scans, self.paths.cohort, *self.glm_tables(self.paths.glm_model)]
+            files += [self.paths.scans, self.paths.cohort, *self.glm_tables(self.paths.glm_model), *self.found_files]
         return files
+
+    def settings(self, stage: str) -> dict[str, Any]:
+        """Settings of a stage that its maps depend on: not which of them go on to the group level."""
+        return {key: value for key, value in self.config[stage].items() if key != "maps"}
 
     def protocol(self, wildcards: Wildcards) -> dict[str, Any]:
         """Acquisition of a scan's echoes, in the order of :meth:`echo_files`."""
@@ -471,15 +494,15 @@ class Study:
         )
 
 
-def open_study(config: Mapping[str, Any], *, files: Sequence[str | Path], refresh: bool) -> Study:
+def open_study(*, files: Sequence[str | Path], settings: Mapping[str, Any], refresh: bool) -> Study:
     """Check the configuration, index the dataset and decide what to make.
 
     Parameters
     ----------
-    config : mapping
-        Configuration over the defaults, as Snakemake has it.
     files : sequence of path-like
-        Configuration files it came from; relative paths count from the last one's folder.
+        Configuration files, later ones over earlier ones; relative paths count from the folder of their file.
+    settings : mapping
+        Single settings over the files (Snakemake's ``--config``).
     refresh : bool
         True in the main process, which writes the manifest; jobs read it as it was then.
 
@@ -488,14 +511,13 @@ def open_study(config: Mapping[str, Any], *, files: Sequence[str | Path], refres
     StudyProblem
         When something is wrong: the message lists everything.
     """
-    checked, problems = load_config(config, folder=Path(files[-1]).parent if files else Path.cwd())
+    checked, problems = load_config([*files, settings])
+    if not refresh:
+        return Study(checked, read_manifest(Path(checked["output_dir"]) / Paths.manifest))
+    manifest, problems = check_study(usable_config(checked), config_problems=problems)
     _stop_at(problems)
     place = Path(checked["output_dir"])
-    if not refresh:
-        return Study(checked, read_manifest(place / Paths.manifest).rows)
-    manifest, problems = check_study(checked)
-    _stop_at(problems)
-    study = Study(checked, manifest.rows)
+    study = Study(checked, manifest)
     write_manifest(place / Paths.manifest, manifest)
     _write_if_changed(place / Paths.problems, json.dumps([asdict(problem) for problem in problems], indent=2) + "\n")
     _write_if_changed(place / Paths.plan, study.summary() + "\n")
@@ -527,14 +549,6 @@ def growing(mb: int) -> Callable[..., int]:
     return request
 
 
-def _scans(rows: Sequence[Row]) -> list[Scan]:
-    grouped: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.used and row.suffix != "beh":
-            grouped.setdefault(scan_label(row.subject, row.session), []).append(row)
-    return [Scan(label, grouped[label][0].day, tuple(grouped[label])) for label in sorted(grouped)]
-
-
 def _kinds(members: Mapping[str, tuple[Any, ...]], *, empty: bool = False) -> list[Kind]:
     grouped: dict[tuple[Any, ...], list[str]] = {}
     for label, found in members.items():
@@ -544,7 +558,8 @@ def _kinds(members: Mapping[str, tuple[Any, ...]], *, empty: bool = False) -> li
         # The common case: one protocol. A list of ten thousand names would slow every match.
         return [Kind("all", found, WILDCARDS["scan"]) for found in grouped]
     return [
-        Kind(f"set{number}", found, "|".join(labels)) for number, (found, labels) in enumerate(sorted(grouped.items()), 1)
+        Kind(f"set{number}", found, "|".join(labels))
+        for number, (found, labels) in enumerate(sorted(grouped.items()), 1)
     ]
 
 

@@ -42,7 +42,7 @@ class Problem:
 
 
 def errors(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems that stop a study."""
+    """Pick the problems that stop a study."""
     return [problem for problem in problems if problem.severity == "error"]
 
 
@@ -76,9 +76,11 @@ def format_problems(problems: Iterable[Problem], *, width: int = WIDTH, files_sh
         entries = _grouped([problem for problem in found if problem.severity == severity])
         if not entries:
             continue
-        lines += ["", f"{len(entries)} {one if len(entries) == 1 else many}"] if lines else [
-            f"{len(entries)} {one if len(entries) == 1 else many}"
-        ]
+        lines += (
+            ["", f"{len(entries)} {one if len(entries) == 1 else many}"]
+            if lines
+            else [f"{len(entries)} {one if len(entries) == 1 else many}"]
+        )
         for number, (problem, files) in enumerate(entries, start=1):
             lines += ["", *_entry(number, problem, files, width, files_shown)]
     return "\n".join(lines)

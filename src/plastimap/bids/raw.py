@@ -20,9 +20,7 @@ WANTED = {
 """Suffixes that PlastiMap reads, by datatype."""
 
 
-def raw_rows(
-    dataset: Dataset, *, participants: Collection[str] = (), sessions: Collection[str] = ()
-) -> list[Row]:
+def raw_rows(dataset: Dataset, *, participants: Collection[str] = (), sessions: Collection[str] = ()) -> list[Row]:
     """One row per file that PlastiMap can use; what is wrong is noted in ``dataset.problems``.
 
     Parameters
@@ -44,7 +42,7 @@ def is_selected(name: BidsName, participants: Collection[str], sessions: Collect
 
 
 def flat(affine: Matrix) -> tuple[float, ...]:
-    """The three rows of an affine one after the other."""
+    """Put the three rows of an affine one after the other."""
     return tuple(number for row in affine for number in row)
 
 
@@ -84,8 +82,8 @@ def _row(dataset: Dataset, file: DataFile) -> Row | None:
     )
 
 
-def _timing(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any]) -> dict[str, float | None]:
-    """Times in seconds and the flip angle in degrees, as the sidecars say; plausibility is judged later."""
+def _timing(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Read times in seconds and the flip angle in degrees, as the sidecars say; plausibility is judged later."""
     tr = _number(dataset, file, metadata, "RepetitionTimeExcitation")
     needs_tr = file.name.suffix in (*MPM_SUFFIXES, "TB1AFI")
     if needs_tr and tr is None and "RepetitionTimeExcitation" not in metadata:
@@ -99,7 +97,6 @@ def _timing(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any]) -> di
         "flip_angle_deg": _number(dataset, file, metadata, "FlipAngle"),
         "tr_s": tr,
         "readout_s": _number(dataset, file, metadata, "TotalReadoutTime"),
-        "mixing_time_s": _number(dataset, file, metadata, "MixingTime"),
     }
 
 

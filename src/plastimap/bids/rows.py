@@ -38,7 +38,7 @@ class Row:
         Magnetisation transfer pulse: ``MTState``, or the ``mt`` entity where that is missing.
     weighting : {"PDw", "T1w", "MTw"} or None
         Of multi-parameter mapping, decided by `mt` and flip angle.
-    echo_time_s, tr_s, readout_s, mixing_time_s : float or None
+    echo_time_s, tr_s, readout_s : float or None
         Seconds; `tr_s` is the repetition time of the excitation.
     flip_angle_deg : float or None
     units, phase_encoding : str or None
@@ -86,7 +86,6 @@ class Row:
     flip_angle_deg: float | None = None
     tr_s: float | None = None
     readout_s: float | None = None
-    mixing_time_s: float | None = None
     phase_encoding: str | None = None
     units: str | None = None
     skull_stripped: bool | None = None
@@ -140,7 +139,6 @@ _READ: dict[str, Callable[[str], Any]] = {
     "flip_angle_deg": float,
     "tr_s": float,
     "readout_s": float,
-    "mixing_time_s": float,
     "skull_stripped": _flag,
     "shape": _whole_numbers,
     "affine": _numbers,

@@ -73,7 +73,7 @@ def read_table(path: Path, name: str, *, required: Sequence[str] = ()) -> tuple[
 
 
 def number(text: str | None) -> float | None:
-    """A finite number from a cell, or None where it holds none."""
+    """Read a finite number from a cell, or None where it holds none."""
     try:
         value = float(text) if text is not None else math.nan
     except ValueError:

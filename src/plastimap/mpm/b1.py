@@ -63,8 +63,8 @@ def b1_ratio(data: ArrayLike, units: str, *, nominal_flip_deg: float | None = No
     share = np.count_nonzero(plausible) / np.count_nonzero(measured)
     if not PLAUSIBLE_MEDIAN[0] <= median <= PLAUSIBLE_MEDIAN[1] or share < LEAST_PLAUSIBLE_SHARE:
         raise ValueError(
-            f"the B1+ map is implausible: read as {units!r}, its median is {median:.3g} times the nominal flip angle, and "
-            f"{100 * share:.0f} % of its voxels lie within {PLAUSIBLE_VALUES[0]}–{PLAUSIBLE_VALUES[1]}; "
+            f"the B1+ map is implausible: read as {units!r}, its median is {median:.3g} times the nominal flip "
+            f"angle, and {100 * share:.0f} % of its voxels lie within {PLAUSIBLE_VALUES[0]}–{PLAUSIBLE_VALUES[1]}; "
             "correct Units in its sidecar (percent, ratio, degrees), or leave the map out"
         )
     return np.where(plausible, ratio, np.nan).astype(np.float32)
@@ -78,7 +78,8 @@ def _scale(units: str, median: float, nominal_flip_deg: float | None) -> float:
     if re.search(r"deg|°", text):
         if not nominal_flip_deg or nominal_flip_deg <= 0:
             raise ValueError(
-                f"the B1+ map is in {units!r}, but its nominal flip angle is not known; add FlipAngle (degrees) to its sidecar"
+                f"the B1+ map is in {units!r}, but its nominal flip angle is not known; "
+                "add FlipAngle (degrees) to its sidecar"
             )
         return 1 / (nominal_flip_deg * (10 if re.search(r"10", text) else 1))
     if re.search(r"ratio|fraction|relative|normali[sz]ed|unitless|dimensionless|nominal|^1$|^a?\.?u\.?$", text):
@@ -121,7 +122,13 @@ def b1_on_grid(volume: Volume, target: Volume, *, fwhm_mm: float = SMOOTHING_FWH
     filled = smooth if valid.all() else _fill(smooth, valid, volume.voxel_size)
     to_source = np.linalg.inv(volume.affine) @ target.affine
     return ndimage.affine_transform(
-        filled, to_source[:3, :3], to_source[:3, 3], output_shape=target.shape, order=1, mode="nearest", output=np.float32
+        filled,
+        to_source[:3, :3],
+        to_source[:3, 3],
+        output_shape=target.shape,
+        order=1,
+        mode="nearest",
+        output=np.float32,
     )
 
 
@@ -132,7 +139,12 @@ def b1_coverage(volume: Volume, target: Volume, mask: NDArray[np.bool_]) -> floa
     valid = np.isfinite(volume.data) & (np.asarray(volume.data) > 0)
     to_source = np.linalg.inv(volume.affine) @ target.affine
     there = ndimage.affine_transform(
-        valid.astype(np.float32), to_source[:3, :3], to_source[:3, 3], output_shape=target.shape, order=0, mode="grid-constant"
+        valid.astype(np.float32),
+        to_source[:3, :3],
+        to_source[:3, 3],
+        output_shape=target.shape,
+        order=0,
+        mode="grid-constant",
     )
     return float(there[mask].mean()) if mask.any() else 0.0
 
@@ -205,7 +217,9 @@ def _smooth_inside(
     return smooth + mean(values - smooth)
 
 
-def _fill(values: NDArray[np.float64], valid: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fill(
+    values: NDArray[np.float64], valid: NDArray[np.bool_], voxel_size: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Continue `values` beyond the valid voxels without a step at the border."""
     from scipy import ndimage
 

@@ -109,7 +109,9 @@ def fit_estatics(
     n_invalid = 0
     for start in range(0, where.size, CHUNK):
         voxels = where[start : start + CHUNK]
-        signals = {name: np.stack([image[voxels] for image in images], dtype=np.float64) for name, images in flat.items()}
+        signals = {
+            name: np.stack([image[voxels] for image in images], dtype=np.float64) for name, images in flat.items()
+        }
         valid = np.all([(np.isfinite(s) & (s > 0)).all(axis=0) for s in signals.values()], axis=0)
         n_invalid += int(np.count_nonzero(~valid))
         if not valid.all():
@@ -168,7 +170,9 @@ def _fit_voxels(
 
     squares = {name: ((signals[name] - predicted[name]) ** 2).sum(axis=0) for name in times}
     degrees_of_freedom = sum(t.size for t in times.values()) - len(times) - 1
-    noise_variance = sum(squares.values()) / degrees_of_freedom if degrees_of_freedom else np.full(line.rate.shape, np.nan)
+    noise_variance = (
+        sum(squares.values()) / degrees_of_freedom if degrees_of_freedom else np.full(line.rate.shape, np.nan)
+    )
     return EstaticsFit(
         r2s=line.rate,
         intercepts={name: np.exp(value) for name, value in line.intercepts.items()},
@@ -190,7 +194,7 @@ class _Lines:
     time_squares: NDArray[np.float64]
 
     def at(self, name: str, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The line of one contrast at `times`, shape (n_times, n_voxels)."""
+        """Evaluate the line of one contrast at `times`, shape (n_times, n_voxels)."""
         return self.intercepts[name] - np.multiply.outer(times, self.rate)
 
     def rate_variance(
@@ -239,7 +243,7 @@ def _shared_slope(
 
 
 def _unfitted(n_voxels: int, times: Mapping[str, NDArray[np.float64]]) -> EstaticsFit:
-    """A flat result full of NaN, to be filled chunk by chunk."""
+    """Make a flat result full of NaN, to be filled chunk by chunk."""
 
     def empty() -> NDArray[np.float32]:
         return np.full(n_voxels, np.nan, dtype=np.float32)
@@ -265,7 +269,7 @@ def _scatter(part: EstaticsFit, whole: EstaticsFit, voxels: NDArray[np.intp]) ->
 
 
 def _reshaped(flat: EstaticsFit, shape: tuple[int, ...], order: Order, n_invalid: int) -> EstaticsFit:
-    """The flat result in the images' shape."""
+    """Give the flat result the images' shape."""
 
     def whole(images: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         return {name: image.reshape(shape, order=order) for name, image in images.items()}

@@ -181,7 +181,7 @@ def within(data: FloatArray, limits: tuple[float, float]) -> tuple[NDArray[np.fl
 
 
 def _angle(flip_deg: float, b1: ArrayLike | None, small_angle: bool) -> FloatArray:
-    """The angle term t of the signal equations, in radians."""
+    """Give the angle term t of the signal equations, in radians."""
     factor = np.float64(1.0) if b1 is None else np.asarray(b1, dtype=np.float64)
     angle = np.deg2rad(flip_deg) * factor
     return np.asarray(angle if small_angle else 2 * np.tan(angle / 2))

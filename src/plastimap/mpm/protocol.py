@@ -50,7 +50,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class MpmMaps:
-    """Result of :func:`fit_maps`: float32 maps, NaN where there is no plausible value; None for what the data do not allow.
+    """Result of :func:`fit_maps`: float32 maps, NaN where no value is plausible; None for what the data do not allow.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ def motion_index(fit: EstaticsFit, mask: NDArray[np.bool_]) -> dict[str, float]:
     dict of str to float
         Robust standard deviation (1.4826 × median absolute deviation) per contrast. With one contrast: the same of R2*.
     """
-    images = fit.r2s_difference or {name: fit.r2s for name in fit.intercepts}
+    images = fit.r2s_difference or dict.fromkeys(fit.intercepts, fit.r2s)
     return {name: _robust_sd(image[mask]) for name, image in images.items()}
 
 
@@ -219,7 +219,7 @@ def _check_protocol(echoes: Mapping[str, Sequence[NDArray]], protocol: Protocol)
 def _first_notes(
     echoes: Mapping[str, Sequence[NDArray]], chosen: NDArray[np.bool_], fit: EstaticsFit
 ) -> tuple[list[str], dict[str, Any]]:
-    """Notes and counts known after the fit of R2*."""
+    """Collect notes and counts known after the fit of R2*."""
     n_echoes = sum(len(images) for images in echoes.values())
     notes: list[str] = []
     if n_echoes < RECOMMENDED_ECHOES:
@@ -291,7 +291,7 @@ def _inferred_b1(
 
 
 def _b1_notes(measured: bool, corrected: bool, correction: str, contrasts: Collection[str]) -> list[str]:
-    """What was done about B1+."""
+    """Say what was done about B1+."""
     if not {"PDw", "T1w"} <= set(contrasts):
         return []
     if measured:
@@ -302,13 +302,13 @@ def _b1_notes(measured: bool, corrected: bool, correction: str, contrasts: Colle
 
 
 def _missing_notes(present: Collection[str]) -> list[str]:
-    """Which maps are missing, and why."""
+    """Say which maps are missing, and why."""
     reasons = {"R1": "R1 and A need PDw and T1w", "MTsat": "MTsat needs PDw, T1w and MTw"}
     return [f"not computed: {reason}" for name, reason in reasons.items() if name not in present]
 
 
 def _placed(values: Vector, chosen: NDArray[np.bool_]) -> Image:
-    """An image with `values` in the chosen voxels and NaN elsewhere."""
+    """Make an image with `values` in the chosen voxels and NaN elsewhere."""
     image = np.full(chosen.shape, np.nan, dtype=np.float32)
     image[chosen] = values
     return image

@@ -1,0 +1,1 @@
+"""Figures and pages of the report: tables and maps in, HTML and pictures out."""

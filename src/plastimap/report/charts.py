@@ -42,7 +42,9 @@ def learning_figure(behaviour: pd.DataFrame, groups: Mapping[str, str], outcome:
     Figure
         One panel per group, the same axes everywhere.
     """
-    table = behaviour[behaviour["outcome"] == outcome].groupby(["participant_id", "day"], as_index=False)["value"].mean()
+    table = (
+        behaviour[behaviour["outcome"] == outcome].groupby(["participant_id", "day"], as_index=False)["value"].mean()
+    )
     table["group"] = [groups.get(str(person)) or "everybody" for person in table["participant_id"]]
     names = list(dict.fromkeys(sorted(table["group"])))
     curves = _curves(fits, outcome)

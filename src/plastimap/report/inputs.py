@@ -87,7 +87,9 @@ class ScanInputs:
     direction : Volume or None
         Main diffusion direction, shape (X, Y, Z, 3).
     warped : Volume or None
-        Structural image in the target space.
+        An image in the target space: the structural one, or whatever was brought there.
+    warped_name : str
+        What it shows.
     qa : mapping
         ``mpm``, ``dwi``, ``anat`` → content of the quality file (may hold ``notes``).
     medians : mapping
@@ -104,6 +106,7 @@ class ScanInputs:
     map_masks: Mapping[str, Volume] = field(default_factory=dict)
     direction: Volume | None = None
     warped: Volume | None = None
+    warped_name: str = "structural image"
     qa: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     medians: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -214,7 +217,7 @@ class StudyInputs:
     background : Volume or None
         Mean structural image in the target space.
     trajectories : DataFrame or None
-        map, tissue, cluster_id, participant_id, group, session, day, value.
+        map, tissue, cluster, participant_id, group, session, day, value.
     found, control : DataFrame or None
         Planted against found, and the contrast with nothing planted (simulated studies).
     rois : mapping

@@ -20,7 +20,7 @@ ROWS_LABELLED = 60
 
 
 def availability_figure(availability: pd.DataFrame) -> Figure:
-    """Which person has which data in which session.
+    """Show which person has which data in which session.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def availability_figure(availability: pd.DataFrame) -> Figure:
 
 
 def design_figure(matrix: NDArray[np.float64], names: Sequence[str]) -> Figure:
-    """A design matrix, each column scaled to its own largest value.
+    """Draw a design matrix, each column scaled to its own largest value.
 
     Parameters
     ----------

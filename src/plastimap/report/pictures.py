@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -25,17 +26,23 @@ from plastimap.report.slices import (
     three_rows,
     view_of,
 )
-from plastimap.report.style import CONTOUR_COLOURS, INK, SETTINGS, SOFT, new_figure, style_of
+from plastimap.report.style import CONTOUR_COLOURS, INK, SOFT, new_figure, style_of
 
 PLANES = {0: "x", 1: "y", 2: "z"}
 WIDTH = 9.0
 """Inches; every picture has this width, so that they align on the page."""
 
+TITLE_HEIGHT, ROW_GAP, GLASS_HEIGHT = 0.36, 0.12, 2.5
+"""Inches of the parts of a picture."""
+
+PICTURE_SHARE = 0.9
+"""Share of the width that maps take; their colour bars take the rest."""
+
 
 def outlines_figure(
     image: Volume, outlines: Mapping[str, Volume], *, mask: NDArray[np.bool_] | None = None, title: str, cuts: int = 7
 ) -> Figure:
-    """An image in three planes with outlines of masks and tissues.
+    """Show an image in three planes with outlines of masks and tissues.
 
     Parameters
     ----------
@@ -58,8 +65,7 @@ def outlines_figure(
     places = three_rows(view, cuts)
     tiles = mosaic(image, view, places, columns=cuts)
     figure, axes = _canvas(tiles, title)
-    low, high = display_window(tiles.pixels, low=1, high=99.5)
-    axes.imshow(tiles.pixels, cmap="gray", vmin=min(low, 0.0), vmax=high, origin="lower", interpolation="bilinear")
+    _grey(axes, tiles)
     for name, outline in outlines.items():
         inside = np.nan_to_num(mosaic(outline, view, places, columns=cuts).pixels)
         if inside.max() > 0.5 > inside.min():
@@ -91,26 +97,26 @@ def maps_figure(maps: Mapping[str, Volume], *, mask: Volume | None = None, title
     places = [*even_cuts(view, 2, 3), *even_cuts(view, 1, 2, inner=0.3), *even_cuts(view, 0, 2, inner=0.35)]
     tiles = {name: mosaic(volume, view, places, columns=len(places)) for name, volume in maps.items()}
     height, width = next(iter(tiles.values())).pixels.shape
-    figure = new_figure(WIDTH, WIDTH * 0.86 * len(maps) * height / width + 0.5)
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    rows = figure.subplots(len(maps), 1, squeeze=False)[:, 0]
-    for index, (axes, (name, tile)) in enumerate(zip(rows, tiles.items(), strict=True)):
-        _map_row(figure, axes, name, tile)
+    row = WIDTH * PICTURE_SHARE * height / width
+    total = (row + ROW_GAP) * len(maps) + TITLE_HEIGHT
+    figure = new_figure(WIDTH, total, arranged=False)
+    _title(figure, title, total)
+    for index, (name, tile) in enumerate(tiles.items()):
+        bottom = (total - TITLE_HEIGHT - (index + 1) * (row + ROW_GAP) + ROW_GAP) / total
+        axes = figure.add_axes((0.0, bottom, PICTURE_SHARE, row / total))
+        bar = figure.add_axes((PICTURE_SHARE + 0.022, bottom + 0.06 * row / total, 0.013, 0.88 * row / total))
+        _map_row(figure, axes, bar, name, tile)
         _label_cuts(axes, tile, places if index == 0 else [])
     return figure
 
 
-def _map_row(figure: Figure, axes: Axes, name: str, tile: Mosaic) -> None:
+def _map_row(figure: Figure, axes: Axes, beside: Axes, name: str, tile: Mosaic) -> None:
     style = style_of(name)
-    low, high = style.window or display_window(tile.pixels)
-    axes.set_facecolor("black")
-    axes.imshow(tile.pixels, cmap=style.colours, vmin=low, vmax=high, origin="lower", interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(low, high), style.colours), ax=axes, fraction=0.03, pad=0.01, aspect=12
-    )
+    low, high = style.window or (0.0, display_window(tile.pixels)[1])
+    _blank(axes)
+    axes.imshow(np.ma.masked_invalid(tile.pixels), cmap=on_black(style.colours), vmin=low, vmax=high, origin="lower",
+                interpolation="nearest")  # fmt: skip
+    bar = figure.colorbar(ScalarMappable(Normalize(low, high), style.colours), cax=beside)
     bar.ax.tick_params(labelsize=8)
     bar.set_label(style.label, fontsize=9)
     for tissue, (lower, upper) in style.expected.items():
@@ -120,7 +126,7 @@ def _map_row(figure: Figure, axes: Axes, name: str, tile: Mosaic) -> None:
 
 
 def colour_figure(direction: Volume, fa: Volume, *, title: str, cuts: int = 7) -> Figure:
-    """Main diffusion direction in colour (red left–right, green front–back, blue up–down), as bright as FA.
+    """Show the main diffusion direction in colour (red left–right, green front–back, blue up–down), as bright as FA.
 
     Parameters
     ----------
@@ -175,21 +181,23 @@ def clusters_figure(t_map: Volume, shown: NDArray[np.bool_], background: Volume,
     places = cuts_through(inside, view, peaks, cuts)
     tiles = mosaic(background, view, places, columns=len(places))
     over = mosaic(inside, view, places, columns=len(places), nearest=True)
-    figure = new_figure(WIDTH, 2.6 + WIDTH * 0.9 * tiles.pixels.shape[0] / tiles.pixels.shape[1])
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    shadow_heights = [s.shape[1] for s in silhouettes(background, view)]
-    layout = figure.add_gridspec(2, 3, width_ratios=shadow_heights)
+    row = WIDTH * tiles.pixels.shape[0] / tiles.pixels.shape[1]
+    total = TITLE_HEIGHT + GLASS_HEIGHT + row + 0.75
+    figure = new_figure(WIDTH, total, arranged=False)
+    _title(figure, title, total)
     pictures = zip(silhouettes(background, view), projections(inside, view), strict=True)
     for axis, (shadow, values) in enumerate(pictures):
-        _glass(figure.add_subplot(layout[0, axis]), shadow, values, norm, axis)
-    axes = figure.add_subplot(layout[1, :])
+        place = (axis / 3 + 0.02, (row + 0.75) / total, 1 / 3 - 0.04, (GLASS_HEIGHT - 0.3) / total)
+        _glass(figure.add_axes(place), shadow, values, norm, axis)
+    axes = figure.add_axes((0.0, 0.65 / total, 1.0, row / total))
     _blank(axes)
-    low, high = display_window(tiles.pixels, low=1, high=99.5)
-    axes.imshow(tiles.pixels, cmap="gray", vmin=min(low, 0.0), vmax=high, origin="lower", interpolation="bilinear")
+    _grey(axes, tiles)
     image = axes.imshow(over.pixels, cmap="PuOr_r", norm=norm, origin="lower", interpolation="nearest")
     _label_cuts(axes, tiles, places)
-    bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.06, pad=0.02, aspect=40)
-    bar.set_label(f"t (cluster-forming |t| ≥ {threshold:.2f}; orange: positive, purple: negative)", fontsize=8)
+    bar = figure.colorbar(image, cax=figure.add_axes((0.3, 0.42 / total, 0.4, 0.13 / total)), orientation="horizontal")
+    signed = inside.data[shown]
+    bar.ax.set_xlim(-largest if (signed < 0).any() else threshold, largest if (signed > 0).any() else -threshold)
+    bar.set_label(f"t, cluster-forming |t| ≥ {threshold:.2f}", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
 
@@ -228,12 +236,29 @@ def _glass(axes: Axes, shadow: NDArray[np.float64], values: NDArray[np.float64],
 
 def _canvas(tiles: Mosaic, title: str) -> tuple[Figure, Axes]:
     rows, columns = tiles.pixels.shape[:2]
-    figure = new_figure(WIDTH, WIDTH * rows / columns + 0.6)
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    axes = figure.subplots()
+    total = WIDTH * rows / columns + TITLE_HEIGHT
+    figure = new_figure(WIDTH, total, arranged=False)
+    _title(figure, title, total)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1 - TITLE_HEIGHT / total))
     _blank(axes)
-    axes.set_facecolor("black")
     return figure, axes
+
+
+def _title(figure: Figure, title: str, total: float) -> None:
+    figure.text(0.008, 1 - 0.5 * TITLE_HEIGHT / total, title, fontsize=11, fontweight="bold", va="center", color=INK)
+
+
+def on_black(name: str) -> Colormap:
+    """Return a colour map that shows missing values in black."""
+    return colormaps[name].with_extremes(bad="black")
+
+
+def _grey(axes: Axes, tiles: Mosaic) -> None:
+    low, high = display_window(tiles.pixels, low=1, high=99.5)
+    pixels = np.ma.masked_invalid(tiles.pixels)
+    axes.imshow(
+        pixels, cmap=on_black("gray"), vmin=min(low, 0.0), vmax=high, origin="lower", interpolation="nearest"
+    )
 
 
 def _blank(axes: Axes) -> None:
@@ -256,7 +281,6 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
     if not names:
         return
     lines = [Line2D([], [], color=CONTOUR_COLOURS.get(name, "#CC79A7"), linewidth=3) for name in names]
-    legend = figure.legend(lines, names, loc="upper right", ncols=len(names), fontsize=8, labelcolor=INK,
-                           frameon=SETTINGS["legend.frameon"], handlelength=1.2)  # fmt: skip
     # Yellow and sky blue vanish on white: the names stay dark, only the keys carry the colour.
-    legend.set_in_layout(False)
+    figure.legend(lines, names, loc="upper right", ncols=len(names), fontsize=8, labelcolor=INK, frameon=False,
+                  handlelength=1.2, borderaxespad=0.3)  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class Mosaic:
 
 
 def view_of(volume: Volume, *, mask: NDArray[np.bool_] | None = None, margin_mm: float = 8.0) -> View:
-    """The world box around `mask`, or around the values that are neither 0 nor NaN.
+    """Find the world box around `mask`, or around the values that are neither 0 nor NaN.
 
     Parameters
     ----------
@@ -102,6 +101,24 @@ def three_rows(view: View, count: int) -> list[Cut]:
     return [cut for axis in (2, 1, 0) for cut in even_cuts(view, axis, count)]
 
 
+@dataclass(frozen=True)
+class _Sampled:
+    """A volume ready for interpolation: values without NaN, and where they count."""
+
+    values: NDArray[np.float32]
+    valid: NDArray[np.float32] | None
+    inverse: NDArray[np.float64]
+
+
+def _prepared(volume: Volume) -> _Sampled:
+    data = np.asarray(volume.data, dtype=np.float32)
+    finite = np.isfinite(data)
+    inverse = np.linalg.inv(volume.affine).astype(np.float64)
+    if finite.all():
+        return _Sampled(data, None, inverse)
+    return _Sampled(np.where(finite, data, np.float32(0)), finite.astype(np.float32), inverse)
+
+
 def sample(volume: Volume, view: View, cut: Cut, *, nearest: bool = False) -> NDArray[np.float64]:
     """Values of `volume` on one cut.
 
@@ -121,6 +138,10 @@ def sample(volume: Volume, view: View, cut: Cut, *, nearest: bool = False) -> ND
     ndarray, shape (height, width)
         NaN outside of the image and where most of a pixel is NaN.
     """
+    return _sample(_prepared(volume), view, cut, nearest)
+
+
+def _sample(source: _Sampled, view: View, cut: Cut, nearest: bool) -> NDArray[np.float64]:
     from scipy.ndimage import map_coordinates
 
     axis, place = cut
@@ -129,15 +150,17 @@ def sample(volume: Volume, view: View, cut: Cut, *, nearest: bool = False) -> ND
     rows = np.arange(view.low[up], view.high[up], view.step)
     world = np.empty((3, rows.size, columns.size))
     world[axis], world[right], world[up] = place, columns[None, :], rows[:, None]
-    inverse = np.linalg.inv(volume.affine)
-    voxels = np.tensordot(inverse[:3, :3], world, axes=1) + inverse[:3, 3][:, None, None]
-    data = np.asarray(volume.data, dtype=np.float64)
-    valid = np.isfinite(data)
+    voxels = np.tensordot(source.inverse[:3, :3], world, axes=1) + source.inverse[:3, 3][:, None, None]
     order = 0 if nearest else 1
-    weight = map_coordinates(valid.astype(np.float32), voxels, order=order, cval=0.0, mode="constant")
-    values = map_coordinates(np.where(valid, data, 0.0), voxels, order=order, cval=0.0, mode="constant")
+    # Half a voxel beyond the outer centres still belongs to the image: a single slice has no neighbours.
+    edge = np.array(source.values.shape)[:, None, None] - 0.5
+    inside = ((voxels >= -0.5) & (voxels <= edge)).all(axis=0)
+    values = map_coordinates(source.values, voxels, order=order, mode="nearest").astype(np.float64)
+    if source.valid is None:
+        return np.where(inside, values, np.nan)
+    weight = map_coordinates(source.valid, voxels, order=order, mode="nearest")
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(weight > 0.5, values / weight, np.nan)
+        return np.where(inside & (weight > 0.5), values / weight, np.nan)
 
 
 def mosaic(volume: Volume, view: View, cuts: Sequence[Cut], *, columns: int, nearest: bool = False) -> Mosaic:
@@ -146,7 +169,8 @@ def mosaic(volume: Volume, view: View, cuts: Sequence[Cut], *, columns: int, nea
     Panels differ in size between planes; each is centred in a cell that holds
     the largest.
     """
-    panels = [sample(volume, view, cut, nearest=nearest) for cut in cuts]
+    source = _prepared(volume)
+    panels = [_sample(source, view, cut, nearest) for cut in cuts]
     height, width = max(p.shape[0] for p in panels), max(p.shape[1] for p in panels)
     rows = -(-len(panels) // columns)
     pixels = np.full((rows * height, columns * width), np.nan)
@@ -204,11 +228,11 @@ def silhouettes(volume: Volume, view: View) -> tuple[NDArray[np.float64], ...]:
 
     Sampled on a coarse set of cuts: an outline needs no more.
     """
-    inside = Volume((np.isfinite(volume.data) & (volume.data != 0)).astype(np.float32), volume.affine)
+    inside = _prepared(Volume((np.isfinite(volume.data) & (volume.data != 0)).astype(np.float32), volume.affine))
     shadows: list[NDArray[np.float64]] = []
     for axis in range(3):
         cuts = even_cuts(view, axis, 24, inner=1.0)
-        shadows.append(np.max([np.nan_to_num(sample(inside, view, cut)) for cut in cuts], axis=0))
+        shadows.append(np.max([np.nan_to_num(_sample(inside, view, cut, False)) for cut in cuts], axis=0))
     return tuple(shadows)
 
 
@@ -219,8 +243,3 @@ def display_window(values: NDArray[np.float64], *, low: float = 2.0, high: float
         return 0.0, 1.0
     lower, upper = (float(edge) for edge in np.percentile(inside, (low, high)))
     return (lower, upper) if upper > lower else (lower - 0.5, upper + 0.5)
-
-
-def row_breaks(positions: Sequence[float]) -> list[float]:
-    """Midpoints between neighbours: where a line parts two blocks of a picture."""
-    return [(one + other) / 2 for one, other in pairwise(positions)]

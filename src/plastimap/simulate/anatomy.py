@@ -58,7 +58,7 @@ def load_template(voxel_mm: float) -> Template:
     from scipy.ndimage import gaussian_filter
 
     resolution = 1 if voxel_mm < 5 else 2
-    images = [
+    images: list[Any] = [
         load(resolution=resolution)
         for load in (load_mni152_gm_template, load_mni152_wm_template, load_mni152_brain_mask)
     ]
@@ -70,7 +70,9 @@ def load_template(voxel_mm: float) -> Template:
     sharp /= np.where(total > 0, total, 1)
     # A Gaussian with the variance of a box of one voxel: partial volume without aliasing.
     sigma = voxel_mm / np.sqrt(12) / resolution
-    fractions = np.stack([gaussian_filter(tissue, sigma, mode="constant", truncate=3.0) for tissue in sharp])
+    fractions: Any = np.stack(
+        [gaussian_filter(tissue, sigma, mode="constant", truncate=3.0) for tissue in sharp]
+    )
     return Template(fractions, np.asarray(images[0].affine, dtype=np.float64))
 
 
@@ -110,7 +112,7 @@ class Morphology:
 
 
 def random_morphology(seed: int, person: str, *, sd_mm: float, scale: float) -> Morphology:
-    """The shape of a person, the same for the same seed and name."""
+    """Draw the shape of a person, the same for the same seed and name."""
     rng = stream(seed, "morphology", person)
     box = np.asarray(BRAIN_BOX_MM)
     origin = box[:, 0] - 24.0
@@ -153,7 +155,7 @@ class Grid:
 
 
 def scanner_grid(voxel_mm: float, margin_mm: float, *, tilt_deg: float) -> Grid:
-    """A matrix that holds the brain and a margin, tilted about the left-right axis as an operator would."""
+    """Lay a matrix that holds the brain and a margin, tilted about the left-right axis as an operator would."""
     box = np.asarray(BRAIN_BOX_MM)
     shape = np.ceil((box[:, 1] - box[:, 0] + 2 * margin_mm) / voxel_mm).astype(int)
     affine = np.eye(4)
@@ -192,7 +194,7 @@ def to_template(points: NDArray[Any], pose: Array, morphology: Morphology, growt
 
 
 def fibre_direction(points: NDArray[Any]) -> Array:
-    """Unit fibre directions (3, N) at MNI points: a fan from the brainstem, bent left-right around the midline.
+    """Give unit fibre directions (3, N) at MNI points: a fan from the brainstem, bent left-right around the midline.
 
     Smooth, synthetic, roughly corticospinal; only its smoothness matters here.
     """

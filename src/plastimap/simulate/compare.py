@@ -1,4 +1,4 @@
-"""Planted against found: does the analysis see what the simulation put in, and nothing where there is nothing?"""
+"""Planted against found: what the analysis sees of what was put in, and what it sees where nothing is."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def _nearest_candidates(effect: dict[Any, Any], clusters: pd.DataFrame, max_dist
     if contrast:
         same &= (clusters["contrast"] == contrast).to_numpy()
     distance = np.linalg.norm(
-        clusters[["x", "y", "z"]].to_numpy(dtype=float) - np.array([effect[axis] for axis in "xyz"], dtype=float), axis=1
+        clusters[["x", "y", "z"]].to_numpy(dtype=float) - np.array([effect[axis] for axis in "xyz"], dtype=float),
+        axis=1,
     )
     near = same & (distance <= effect["radius_mm"] + max_distance_mm)
     if not near.any():

@@ -20,7 +20,8 @@ AGE_RANGE = (24.0, 62.0)
 AGE_PER_YEAR = {"R1": -0.0008, "MTsat": -0.001, "FA": -0.001, "MD": 0.001, "R2s": 0.001}
 """Relative change of a tissue parameter per year of age."""
 
-OFFSET_KEYS = tuple(f"{quantity}_{tissue}" for quantity in ("R1", "R2s", "MTsat", "FA", "MD") for tissue in ("GM", "WM"))
+OFFSET_KEYS = tuple(f"{quantity}_{tissue}" for quantity in AGE_PER_YEAR for tissue in ("GM", "WM"))
+"""Tissue parameters in which people differ."""
 
 MALE_SIZE = 0.012
 """Relative linear head size of men above, of women below the mean."""
@@ -72,7 +73,7 @@ class Session:
 
 
 def sessions(spec: SimulationSpec) -> tuple[Session, ...]:
-    """The visits of everybody."""
+    """List the visits of everybody."""
     if len(spec.days) == 1:
         return (Session("", spec.days[0]),)
     return tuple(Session(f"{number:02d}", day) for number, day in enumerate(spec.days, start=1))

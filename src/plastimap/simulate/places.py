@@ -31,7 +31,7 @@ def time_shape(days: ArrayLike, *, term: str, first: float, last: float) -> Arra
 
 
 def loadings(days: Sequence[float], *, term: str) -> dict[str, float]:
-    """What a unit change adds to the fitted terms of the coding "quadratic after linear".
+    """Find what a unit change adds to the fitted terms of the coding "quadratic after linear".
 
     Least squares on [1, t, t² orthogonal to 1 and t] over `days`.
 

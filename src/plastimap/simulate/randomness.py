@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
-    """A generator that depends on `seed` and `names` alone."""
+    """Make a generator that depends on `seed` and `names` alone."""
     keys = [name if isinstance(name, int) else zlib.crc32(name.encode()) for name in names]
     return np.random.default_rng([seed, *keys])
 
 
-def smooth_field(
-    rng: np.random.Generator, shape: tuple[int, int, int], *, sigma_voxels: float
-) -> NDArray[np.float64]:
-    """A Gaussian random field with unit standard deviation (over the ensemble), shape `shape`.
+def smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], *, sigma_voxels: float) -> NDArray[np.float64]:
+    """Draw a Gaussian random field with unit standard deviation (over the ensemble), shape `shape`.
 
     Made by smoothing white noise over a wider grid, so that the edges are as
     random as the middle.

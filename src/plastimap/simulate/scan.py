@@ -113,11 +113,11 @@ class Tissue:
         return self.fractions.sum(axis=0) > BRAIN_FRACTION
 
     def only(self, keep: NDArray[np.bool_]) -> Tissue:
-        """The points where `keep`."""
+        """Keep some points."""
         return replace(self, mni=self.mni[:, keep], fractions=self.fractions[:, keep])
 
     def parameter(self, quantity: str, tissue: str) -> Array:
-        """A tissue parameter per point: base value, the person's offset, planted changes."""
+        """Give a tissue parameter per point: base value, the person's offset, planted changes."""
         head = self.head
         value = PARAMETERS[quantity][tissue] * head.person.offsets.get(f"{quantity}_{tissue}", 1.0)
         values = np.full(self.mni.shape[1], value)
@@ -130,7 +130,7 @@ class Tissue:
 
 
 def head_of(spec: SimulationSpec, person: Person, session: Session) -> Head:
-    """The head of a person in a session; the shape depends on the seed and the person alone."""
+    """Make the head of a person in a session; the shape depends on the seed and the person alone."""
     return Head(
         template=load_template(spec.voxel_mm),
         morphology=random_morphology(spec.seed, person.label, sd_mm=spec.morphology_mm, scale=person.scale),
@@ -269,7 +269,7 @@ def _echo_train(
 
 
 def mpm_gain(spec: SimulationSpec) -> float:
-    """Stored counts per unit of signal: pure WM at the first PDw echo has `snr` times the noise."""
+    """Give the stored counts per unit of signal: pure WM at the first PDw echo has `snr` times the noise."""
     white = {quantity: PARAMETERS[quantity]["WM"] for quantity in ("PD", "R1", "R2s")}
     start = spgr(white["PD"], white["R1"], flip_deg=spec.flips_deg["PDw"], tr_s=spec.tr_ms * 1e-3)
     return float(spec.snr * NOISE_COUNTS / (start * np.exp(-white["R2s"] * spec.echo_spacing_ms * 1e-3)))
@@ -347,7 +347,8 @@ def _near_brain(head: Head, pose: Array, points: Array, spec: SimulationSpec) ->
     grid = scanner_grid(spec.voxel_mm, spec.margin_mm, tilt_deg=DWI_TILT_DEG)
     inside = head.tissue_at(points, pose).inside().reshape(grid.shape)
     reach = spec.dwi_motion_mm * np.sqrt(3) + np.deg2rad(spec.dwi_motion_deg) * np.sqrt(3) * 110
-    return binary_dilation(inside, iterations=int(np.ceil(reach / spec.voxel_mm))).ravel()
+    wide: Any = binary_dilation(inside, iterations=max(1, int(np.ceil(reach / spec.voxel_mm))))
+    return wide.ravel()
 
 
 def _diffusion_signal(tissue: Tissue, gradient: Array, bvalue: float) -> Array:

@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args
 MAPS = ("R1", "R2s", "MTsat", "PD", "FA", "MD", "vbm")
 """Maps that an effect can be planted in."""
 
+OUTCOMES = ("csr_percent", "rt_ms")
+"""Behaviour that people who train show."""
+
 LARGEST_SNR = 30.0
 """The simulation refuses to be kinder than a good clinical scan."""
 
@@ -279,7 +282,8 @@ def _effects(raw: Any, problems: list[str]) -> tuple[Effect, ...]:
             problems.append(f"{where}size, radius, edge are numbers, and centre is three numbers (MNI mm)")
             continue
         groups = (content["groups"],) if isinstance(content["groups"], str) else tuple(content["groups"])
-        made.append(Effect(**{**content, **numbers, "centre": centre, "groups": groups}))
+        values: dict[str, Any] = {**content, **numbers, "centre": centre, "groups": groups}
+        made.append(Effect(**values))
     return tuple(made)
 
 
@@ -299,25 +303,21 @@ def _check_numbers(spec: SimulationSpec, found: list[str]) -> None:
 def _check_study(spec: SimulationSpec, found: list[str]) -> None:
     if not spec.groups or any(count < 1 for count in spec.groups.values()):
         found.append("groups: at least one group, each with at least one person")
-    for group in spec.trainees:
-        if group not in spec.groups:
-            found.append(f"trainees: no group '{group}'")
+    found += [f"trainees: no group '{group}'" for group in spec.trainees if group not in spec.groups]
     for key in ("days", "behaviour_days"):
         days = getattr(spec, key)
         if not days or list(days) != sorted(set(days)) or days[0] < 0:
             found.append(f"{key}: days rise from 0 or later, each once; got {list(days)}")
-    for item in spec.include:
-        if item not in get_args(Content):
-            found.append(f"include: no '{item}'; there are {', '.join(get_args(Content))}")
+    contents = get_args(Content)
+    found += [f"include: no '{item}'; there are {', '.join(contents)}" for item in spec.include if item not in contents]
     if not spec.include:
         found.append("include: nothing to simulate")
 
 
 def _check_sequences(spec: SimulationSpec, found: list[str]) -> None:
     for key in ("echoes", "flips_deg"):
-        for weighting in getattr(spec, key):
-            if weighting not in ("PDw", "T1w", "MTw"):
-                found.append(f"{key}: no weighting '{weighting}'; there are PDw, T1w, MTw")
+        unknown = [weighting for weighting in getattr(spec, key) if weighting not in ("PDw", "T1w", "MTw")]
+        found += [f"{key}: no weighting '{weighting}'; there are PDw, T1w, MTw" for weighting in unknown]
     if "PDw" not in spec.echoes:
         found.append("echoes: PDw is needed")
     for weighting, count in spec.echoes.items():
@@ -327,9 +327,8 @@ def _check_sequences(spec: SimulationSpec, found: list[str]) -> None:
             found.append(f"flips_deg: {weighting} has echoes and no flip angle")
     if spec.n_b0 < 1 or any(count < 6 for count in spec.shells.values()):
         found.append("n_b0, shells: at least one b = 0 volume and six directions a shell")
-    for outcome in spec.behaviour_noise:
-        if outcome not in ("csr_percent", "rt_ms"):
-            found.append(f"behaviour_noise: no outcome '{outcome}'; there are csr_percent, rt_ms")
+    unknown = [outcome for outcome in spec.behaviour_noise if outcome not in OUTCOMES]
+    found += [f"behaviour_noise: no outcome '{outcome}'; there are {', '.join(OUTCOMES)}" for outcome in unknown]
 
 
 def _check_effect(effect: Effect, spec: SimulationSpec, found: list[str]) -> None:
@@ -345,8 +344,8 @@ def _check_effect(effect: Effect, spec: SimulationSpec, found: list[str]) -> Non
     found += [f"{where}no group '{group}'" for group in effect.groups if group not in spec.groups]
     if effect.radius <= 0 or not 0 <= effect.edge <= 2 * effect.radius:
         found.append(f"{where}radius is positive, edge at most twice the radius")
-    if effect.link not in (None, "csr_percent", "rt_ms"):
-        found.append(f"{where}no outcome '{effect.link}' to link with; there are csr_percent, rt_ms")
+    if effect.link not in (None, *OUTCOMES):
+        found.append(f"{where}no outcome '{effect.link}' to link with; there are {', '.join(OUTCOMES)}")
     if effect.link is not None and not set(effect.groups) <= set(spec.trainees):
         found.append(f"{where}a link with behaviour needs groups that train ({', '.join(spec.trainees)})")
     if len(spec.days) < 2 or (effect.term == "quadratic" and len(spec.days) < 3):

@@ -108,7 +108,7 @@ def _holds(root: Path, spec: SimulationSpec) -> bool:
 
 
 def _plain(content: Any) -> Any:
-    """What is left of `content` after a way through JSON: lists for tuples."""
+    """Give what is left of `content` after a way through JSON: lists for tuples."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
@@ -180,7 +180,7 @@ def _write_top(root: Path, spec: SimulationSpec, everybody: Iterable[Person]) ->
     everybody = tuple(everybody)
     write_json(root / "dataset_description.json", _description(spec))
     write_text(root / "README", README)
-    write_text(root / ".bidsignore", "truth/\n.simulating.json\n")
+    write_text(root / ".bidsignore", "truth\n.simulating.json\n")
     rows = [{"participant_id": f"sub-{p.label}", "age": p.age, "sex": p.sex, "group": p.group} for p in everybody]
     write_table(root / "participants.tsv", pd.DataFrame(rows))
     write_json(root / "participants.json", PARTICIPANTS)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from plastimap.images import Volume, write_volume
 from plastimap.simulate.anatomy import TISSUES, load_template
 from plastimap.simulate.people import Person, change, sessions
-from plastimap.simulate.places import Growth, blob, loadings
+from plastimap.simulate.places import Growth, blob, loadings, time_shape
 from plastimap.simulate.spec import Effect, SimulationSpec
 from plastimap.writing import PathLike, write_json, write_table
 
@@ -70,23 +70,17 @@ def effects_table(spec: SimulationSpec) -> pd.DataFrame:
 def _effect_row(effect: Effect, spec: SimulationSpec) -> dict[str, Any]:
     loading = loadings(spec.days, term=effect.term)
     shape = loading.get(effect.term, 0.0)
-    courses = [abs(change_of_unit) for change_of_unit in _course(effect, spec)]
+    course = time_shape(spec.days, term=effect.term, first=spec.days[0], last=spec.days[-1])
     x, y, z = effect.centre
     return {
         "effect": effect.name, "place": effect.place, "map": effect.map, "tissue": effect.tissue,
         "hemisphere": "L" if x < 0 else "R", "term": effect.term, "link": effect.link or "",
         "groups": " + ".join(effect.groups), "contrast": effect.contrast, "size": effect.size,
-        "realised": realised_fraction(effect), "at_last_scan_peak": effect.size * max(courses),
+        "realised": realised_fraction(effect), "at_last_scan_peak": effect.size * float(np.abs(course).max()),
         "loading_linear": loading["linear"], "loading_quadratic": loading.get("quadratic", float("nan")),
         "direction": ">" if effect.size * shape > 0 else "<",
         "x": x, "y": y, "z": z, "radius_mm": effect.radius, "edge_mm": effect.edge,
     }  # fmt: skip
-
-
-def _course(effect: Effect, spec: SimulationSpec) -> list[float]:
-    from plastimap.simulate.places import time_shape
-
-    return list(time_shape(spec.days, term=effect.term, first=spec.days[0], last=spec.days[-1]))
 
 
 def realised_fraction(effect: Effect) -> float:
@@ -110,7 +104,7 @@ def realised_fraction(effect: Effect) -> float:
 def growth_at(growth: Growth, points: NDArray[Any], *, step_mm: float = 0.05) -> Array:
     """Volume after / before at template points (3, N), by central differences of the pull map."""
     columns = []
-    # The pull map is taken at the grown place of each template point: two steps of a fixed point get there.
+    # The pull map is taken at the grown place of each template point, found by fixed-point steps.
     grown = points
     for _ in range(20):
         grown = grown + (points - growth.pull(grown))

@@ -76,11 +76,11 @@ def find_clusters(
         return ()
     # One voxel of margin, so that a box edge is never taken for a neighbour.
     low = hits.min(axis=0) - 1
-    shape = tuple(hits.max(axis=0) - low + 2)
-    values = np.full(shape, -np.inf)
+    values = np.full((hits.max(axis=0) - low + 2).tolist(), -np.inf)
     values[tuple((hits - low).T)] = t_map[tuple(hits.T)]
     neighbours = ndimage.generate_binary_structure(3, 2)
-    labels, _ = ndimage.label(values > -np.inf, structure=neighbours)
+    labels = np.zeros(values.shape, dtype=np.int32)
+    ndimage.label(values > -np.inf, structure=neighbours, output=labels)
     at = tuple((hits - low).T)
     label, height = labels[at], values[at]
     is_peak = height >= ndimage.maximum_filter(values, footprint=neighbours, mode="nearest")[at]
@@ -194,7 +194,7 @@ def cluster_table(
             "cluster_p_fwe": p_fwe,
             "cluster_p_unc": p_unc,
             "k": extent,
-            "volume_mm3": extent * abs(float(np.linalg.det(affine[:3, :3]))),
+            "volume_mm3": np.round(extent * abs(float(np.linalg.det(affine[:3, :3]))), 6),
             "peak_p_fwe": peak_p(t, dof=dof, resels=search.resels, n_voxels=search.n_voxels),
             "peak_p_unc": t_tail(t, dof),
             "peak_t": t,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -95,7 +95,7 @@ def parse_contrast(text: str, *, name: str | None = None) -> Contrast:
         raise StatsProblem(f"{text!r}: {', '.join(repeated)} is named more than once")
     directions: dict[str, tuple[Direction, ...]] = {">": (">",), "<": ("<",), "<>": (">", "<")}
     contrast = Contrast(name=name or "", left=left, right=right, directions=directions[operators[0]], column=column)
-    return contrast if name else Contrast(**{**contrast.__dict__, "name": contrast.test})
+    return contrast if name else replace(contrast, name=contrast.test)
 
 
 def _groups(side: str, text: str) -> tuple[str, ...]:

@@ -99,41 +99,39 @@ def design_problems(
     list of str
         In plain words; empty if nothing is wrong.
     """
-    problems: list[str] = []
     columns = [str(column) for column in participants.columns]
     known = [*columns, *computed]
     ids = participants["participant_id"].astype("string")
-    problems += [f"participant {name!r} is listed more than once" for name in sorted(set(ids[ids.duplicated()]))]
-    labels: NDArray[Any] = np.array([], dtype=object)
-    if group is not None and group not in columns:
-        problems.append(f"participants have no column {group!r} for the groups; {suggestion(group, columns)}")
-    else:
-        labels = group_labels(participants, group)
-        lost = ids[labels == ""].tolist()
-        if lost:
-            problems.append(
-                f"no group ({group}) for {listed(lost)}: fill it in, or leave these people out of the study"
-            )
+    problems = [f"participant {name!r} is listed more than once" for name in sorted(set(ids[ids.duplicated()]))]
     for name in covariates:
-        if name not in known:
-            problems.append(f"participants have no covariate {name!r}; {suggestion(name, known)}")
-        elif name in columns and name not in computed:
-            gone = ids[_missing(participants[name])].tolist()
-            if gone:
-                problems.append(f"covariate {name!r} is missing for {listed(gone)}: fill it in, or leave {name!r} out")
-    if not labels.size:
-        return problems
-    groups = _ordered(labels)
-    read, wrong = read_contrasts(contrasts, groups)
+        problems += _covariate_problems(participants, name, known, computed)
+    if group is not None and group not in columns:
+        return [*problems, f"participants have no column {group!r} for the groups; {suggestion(group, columns)}"]
+    labels = group_labels(participants, group)
+    lost = ids[labels == ""].tolist()
+    if lost:
+        problems.append(f"no group ({group}) for {listed(lost)}: fill it in, or leave these people out of the study")
+    read, wrong = read_contrasts(contrasts, _ordered(labels))
     problems += [_with_hint(text, known) for text in wrong]
     for contrast in read:
         if contrast.column is not None and contrast.column not in known:
-            problems.append(
-                f"contrast {contrast.test!r}: no column {contrast.column!r}; {suggestion(contrast.column, known)}"
-            )
+            hint = suggestion(contrast.column, known)
+            problems.append(f"contrast {contrast.test!r}: no column {contrast.column!r}; {hint}")
         if contrast.column in covariates:
             problems.append(f"contrast {contrast.test!r}: {contrast.column!r} is also a covariate; name it only once")
     return problems
+
+
+def _covariate_problems(
+    participants: pd.DataFrame, name: str, known: Sequence[str], computed: Sequence[str]
+) -> list[str]:
+    """Name a covariate that does not exist or has gaps."""
+    if name not in known:
+        return [f"participants have no covariate {name!r}; {suggestion(name, known)}"]
+    if name in computed or name not in participants.columns:
+        return []
+    gone = participants["participant_id"][_missing(participants[name])].tolist()
+    return [f"covariate {name!r} is missing for {listed(gone)}: fill it in, or leave {name!r} out"] if gone else []
 
 
 def design_matrix(
@@ -181,9 +179,7 @@ def designs_for(
     between = tuple(contrast for contrast in contrasts if contrast.column is None)
     if between:
         designs.append(_build(participants, labels, np.arange(len(labels)), covariates, between, None, ()))
-    for contrast in contrasts:
-        if contrast.column is not None:
-            designs.append(_slope(participants, labels, covariates, contrast, contrast.column))
+    designs.extend(_slope(participants, labels, covariates, c, c.column) for c in contrasts if c.column is not None)
     return tuple(designs)
 
 
@@ -212,19 +208,17 @@ def _build(
     table = participants.iloc[rows]
     own = labels[rows]
     groups = _ordered(own)
-    columns: list[NDArray[np.float64]] = [(own == name).astype(np.float64) for name in groups]
     names = [f"group {name}" for name in groups]
+    columns: list[NDArray[np.float64]] = [(own == name).astype(np.float64) for name in groups]
     said = list(notes)
     problems: list[str] = []
-    scale = 1.0
-    if regressor is not None and rows.size:
-        coded = _coded(table[regressor], regressor)
-        if len(coded) != 1 or "=" in coded[0][0]:
-            problems.append(f"{contrasts[0].name}: {regressor!r} does not hold numbers that differ between people")
-        else:
+    if regressor is not None:
+        coded = _coded(table[regressor], regressor) if rows.size else []
+        if [name for name, _ in coded] == [regressor]:
             names.append(regressor)
             columns.append(coded[0][1])
-            scale = float(coded[0][1].std(ddof=1))
+        else:
+            problems.append(f"{contrasts[0].name}: {regressor!r} does not hold numbers that differ between people")
     for covariate in covariates:
         coded = _coded(table[covariate], covariate)
         if not coded:
@@ -232,30 +226,14 @@ def _build(
         if len(coded) > max(len(table) // 3, 1):
             problems.append(f"covariate {covariate!r} has {len(coded) + 1} different words: it looks like a label")
             continue
-        for name, values in coded:
-            names.append(name)
-            columns.append(values)
+        names += [name for name, _ in coded]
+        columns += [values for _, values in coded]
     matrix = np.column_stack(columns) if columns else np.zeros((rows.size, 0))
-    dof = rows.size - (rank(matrix) if columns else 0)
-    said += _confounding(matrix, names, own, groups)
+    dof = int(rows.size - rank(matrix))
     if dof < 1:
-        problems.append(
-            f"{rows.size} people and {matrix.shape[1]} columns ({', '.join(names)}): no degrees of freedom left"
-        )
-    testable, vectors = [], []
-    for contrast in contrasts if not problems else ():
-        vector = _vector(contrast, names)
-        if vector is None:
-            gone = [name for name in contrast.groups if name not in groups]
-            problems.append(f"{contrast.name}: nobody is left of {listed(gone)}")
-        elif not estimable(matrix, vector):
-            problems.append(
-                f"{contrast.name}: cannot be told from the covariates, which say the same thing "
-                f"({listed(_entangled(matrix, names))}); leave one out"
-            )
-        else:
-            testable.append(contrast)
-            vectors.append(vector)
+        problems.append(f"{rows.size} people, {len(names)} columns ({', '.join(names)}): no degrees of freedom left")
+    said += _confounding(matrix, names, own, groups)
+    testable = [] if problems else [c for c in contrasts if _can_test(c, matrix, names, problems)]
     return Design(
         matrix=matrix,
         names=tuple(names),
@@ -263,26 +241,35 @@ def _build(
         rows=rows,
         groups=tuple(str(name) for name in own),
         contrasts=tuple(testable),
-        vectors=tuple(vectors),
-        scale=scale,
+        vectors=tuple(_vector(contrast, names) for contrast in testable),
+        scale=float(matrix[:, names.index(regressor)].std(ddof=1)) if regressor in names else 1.0,
         dof=dof,
         notes=tuple(said),
         problems=tuple(problems),
     )
 
 
-def _vector(contrast: Contrast, names: Sequence[str]) -> NDArray[np.float64] | None:
-    """Weights of a contrast on the columns; None if a group has no column."""
+def _can_test(contrast: Contrast, matrix: NDArray[np.float64], names: Sequence[str], problems: list[str]) -> bool:
+    """Whether a contrast can be told from this design; the reason why not is added to `problems`."""
+    gone = [group for group in contrast.groups if f"group {group}" not in names]
+    if gone and (contrast.column is None or len(gone) == len(contrast.groups)):
+        problems.append(f"{contrast.name}: nobody is left of {listed(gone)}")
+        return False
+    if estimable(matrix, _vector(contrast, names)):
+        return True
+    same = listed(_entangled(matrix, names))
+    problems.append(f"{contrast.name}: cannot be told apart from what says the same thing ({same}); leave one out")
+    return False
+
+
+def _vector(contrast: Contrast, names: Sequence[str]) -> NDArray[np.float64]:
+    """Weights of a contrast on the columns."""
     vector = np.zeros(len(names))
     if contrast.column is not None:
-        if contrast.column not in names:
-            return None
         vector[list(names).index(contrast.column)] = 1.0
         return vector
     for side, sign in ((contrast.left, 1.0), (contrast.right, -1.0)):
         for group in side:
-            if f"group {group}" not in names:
-                return None
             vector[list(names).index(f"group {group}")] = sign / len(side)
     return vector
 
@@ -291,6 +278,8 @@ def _coded(column: pd.Series, name: str) -> list[tuple[str, NDArray[np.float64]]
     """Code a covariate as mean-centred columns; none if it is the same for everybody."""
     import pandas as pd
 
+    if not len(column):
+        return []
     numbers = pd.to_numeric(column, errors="coerce")
     if not numbers.isna().any():
         values = numbers.to_numpy(dtype=np.float64)

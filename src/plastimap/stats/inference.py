@@ -49,12 +49,19 @@ class Inference:
         Voxels.
     maxima, maxima_distance_mm
         Peaks listed per cluster, and their least distance.
+    minimum_subjects, variance_floor
+        See :func:`plastimap.stats.glm.fit_glm`.
+    by_visits : bool
+        Whether people are weighted by the variance factors of their visits.
     """
 
     cluster_forming_p: float = 0.001
     minimum_extent: int = 20
     maxima: int = 3
     maxima_distance_mm: float = 8.0
+    minimum_subjects: float = 1.0
+    variance_floor: float = 0.0
+    by_visits: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,11 +178,12 @@ def noise_smoothness(fit: GlmFit, mask: NDArray[np.bool_]) -> Smoothness:
     )
 
 
-def search_volumes(fit: GlmFit, place: Place, fwhm: NDArray[np.float64]) -> dict[str, SearchVolume]:
-    """Every region of the place, cut to the analysed voxels."""
+def search_volumes_of(fit: GlmFit, place: Place, fwhm: NDArray[np.float64]) -> dict[str, SearchVolume]:
+    """Cut every region of the place to the analysed voxels; those without any are left out."""
     inside = np.zeros(place.mask.shape, dtype=bool)
     inside[place.mask] = fit.analysed
-    return {side: search_volume(region, inside, fwhm) for side, region in place.regions.items()}
+    searches = {side: search_volume(region, inside, fwhm) for side, region in place.regions.items()}
+    return {side: search for side, search in searches.items() if search.n_voxels > 0}
 
 
 def run_contrast(model: FittedModel, index: int, place: Place, rule: Inference, findings: Findings) -> TestMaps:

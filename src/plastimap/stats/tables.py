@@ -9,8 +9,8 @@ from plastimap.stats.analysis import AnalysisResult
 from plastimap.stats.inference import TestMaps
 
 
-def test_name(test: TestMaps) -> str:
-    """Name of a contrast and term that is safe in a file name: ``trainees-vs-controls_linear``."""
+def file_stem(test: TestMaps) -> str:
+    """Give a contrast and term a name that is safe in a file name: ``trainees-vs-controls_linear``."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", test.contrast.name).strip("-")
     return f"{words}_{test.term}"
 
@@ -46,7 +46,7 @@ def model_summary(result: AnalysisResult) -> dict[str, Any]:
 
 def _test(test: TestMaps) -> dict[str, Any]:
     return {
-        "file": test_name(test),
+        "file": file_stem(test),
         "contrast": test.contrast.name,
         "test": test.contrast.test,
         "term": test.term,

@@ -1,0 +1,26 @@
+"""Structural image of one scan → brain mask, GM, WM, CSF, intracranial volume."""
+
+from plastimap.anat.pipeline import segment_scan
+from plastimap.bids.sidecars import map_sidecar
+from plastimap.images import Volume, read_volume, write_volume
+from plastimap.jobs import job_log
+from plastimap.paths import TISSUES, UNITS
+from plastimap.writing import write_json
+
+with job_log(snakemake.log[0]):
+    contrast = snakemake.params.contrast
+    structural = read_volume(snakemake.input.structural)
+    given = [read_volume(file).data > 0 for file in snakemake.input.mask]
+    made = segment_scan(structural, quantitative=contrast != "T1w", mask=given[0] if given else None)
+
+    about = {"sources": list(snakemake.input), "notes": made.notes}
+    write_volume(
+        snakemake.output.structural,
+        Volume(made.corrected, structural.affine),
+        sidecar=map_sidecar(**about, units=UNITS.get(contrast, "arbitrary")),
+    )
+    write_volume(snakemake.output.mask, Volume(made.mask, structural.affine), sidecar=map_sidecar(**about, Type="Brain"))
+    for name, file in zip(TISSUES, snakemake.output.tissues, strict=True):
+        tissue = Volume(getattr(made, name.lower()), structural.affine)
+        write_volume(file, tissue, sidecar=map_sidecar(**about, description=f"Probability of {name}"))
+    write_json(snakemake.output.qa, {"tiv_ml": made.tiv_ml, **made.qa, "priors_dice": made.priors_dice, "notes": made.notes})

@@ -1,0 +1,36 @@
+"""A session's warp from the midpoint and its Jacobian; a session that joins later is registered here."""
+
+from pathlib import Path
+
+import numpy as np
+
+from plastimap.bids.sidecars import map_sidecar
+from plastimap.images import Volume, read_volume, write_volume
+from plastimap.jobs import job_log
+from plastimap.space.template import register_session
+from plastimap.warpfiles import read_warp, write_warp
+
+with job_log(snakemake.log[0]):
+    ready = Path(snakemake.input.transforms) / f"{snakemake.wildcards.scan}_xfm.nii.gz"
+    template = read_volume(snakemake.input.template)
+    notes = []
+    if ready.exists():
+        warp = read_warp(ready)
+        jacobian = read_volume(ready.with_name(f"{snakemake.wildcards.scan}_jacobian.nii.gz")).data
+    else:
+        notes.append("joined a template that was frozen before this session: it is not part of the midpoint")
+        session, mask = read_volume(snakemake.input.structural), read_volume(snakemake.input.mask).data > 0
+        brain = np.isfinite(template.data) & (template.data != 0)
+        warp, jacobian = register_session(
+            template, session, template_mask=brain, session_mask=mask, equalise=snakemake.params.contrast == "T1w"
+        )
+    about = map_sidecar(
+        sources=[snakemake.input.structural, snakemake.input.template],
+        notes=notes,
+        space="midpoint",
+        reference=snakemake.input.template,
+        description="Pull map: a point of the midpoint to the same point of the session",
+    )
+    write_warp(snakemake.output.warp, warp, sidecar=about)
+    about["Description"] = "Jacobian determinant of the pull map: above 1 where the session is larger than the midpoint"
+    write_volume(snakemake.output.jacobian, Volume(jacobian, template.affine), sidecar=about)

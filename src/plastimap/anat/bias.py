@@ -1,0 +1,68 @@
+"""Intensity non-uniformity of weighted images: N4 (Tustison 2010, doi:10.1109/TMI.2010.2046908), from SimpleITK."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plastimap.images import Volume
+
+WORKING_MM = 4.0
+"""The field is smooth: it is estimated on about this voxel size and evaluated on the full grid."""
+
+ITERATIONS = (30, 30, 30)
+"""At most, per fitting level; each stops when it has converged."""
+
+
+def correct_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Divide a weighted image by its smooth bias field.
+
+    Not for quantitative maps: their values mean something.
+
+    Parameters
+    ----------
+    volume : Volume
+        Shape (X, Y, Z), in any unit. NaN counts as missing and stays NaN.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Where the field is estimated. It is extrapolated smoothly outside.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        The geometric mean of the field over the mask is 1, so that the image keeps its scale.
+
+    Raises
+    ------
+    ValueError
+        When the mask is empty or holds no positive intensities.
+    """
+    import SimpleITK as sitk
+
+    data = np.asarray(volume.data, dtype=np.float32)
+    usable = mask & np.isfinite(data) & (data > 0)
+    if not usable.any():
+        raise ValueError("the mask holds no positive intensities, so that no bias field can be estimated")
+    # N4 works on logarithms; a common scale keeps its histogram the same for any unit.
+    scale = float(np.median(data[usable]))
+    image = _as_image(np.where(usable, data / scale, 0).astype(np.float32), volume, sitk)
+    inside = _as_image(usable.astype(np.uint8), volume, sitk)
+    shrink = [max(1, int(round(WORKING_MM / size))) for size in volume.voxel_size]
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetNumberOfThreads(1)
+    n4.SetMaximumNumberOfIterations(list(ITERATIONS))
+    n4.SetConvergenceThreshold(1e-4)
+    n4.Execute(sitk.Shrink(image, shrink), sitk.Shrink(inside, shrink))
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    log_field = log_field - log_field[usable].mean()
+    return (data / np.exp(log_field)).astype(np.float32)
+
+
+def _as_image(data: NDArray[np.generic], volume: Volume, sitk: object) -> object:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data.T))  # type: ignore[attr-defined]
+    image.SetSpacing([float(size) for size in volume.voxel_size])
+    return image

@@ -1,0 +1,139 @@
+"""Brain extraction without a network: a balloon, then the template's outline, then intensities.
+
+A whole head is cut below the neck and a deformable surface is grown in it
+(Smith 2002). The template is matched to what it encloses; around the
+template's outline a mixture of brain and non-brain tissues with
+distance-dependent priors decides voxel by voxel, twice. A scan that shows a
+brain only needs its foreground, with fissures and ventricles filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from plastimap.anat.grids import closed, largest_piece, resample_isotropic, sample
+from plastimap.anat.head import brain_of_head
+from plastimap.images import Volume
+
+FINEST_MM, COARSEST_MM = 2.0, 3.0
+"""Brain extraction works on voxels of this size, whatever the scan has."""
+
+LARGEST_BRAIN_ML = 2300.0
+"""A foreground larger than this holds more than an intracranial space: it is a whole head."""
+
+AIR_SHARE = 0.2
+"""Foreground is what exceeds this share of the typical tissue intensity."""
+
+CLOSING_MM = 10.0
+"""Fissures and sulci up to about this width belong to the brain."""
+
+
+class BrainMaskProblem(ValueError):
+    """No brain could be found; the message says why."""
+
+
+@dataclass(frozen=True)
+class BrainMask:
+    """A brain mask on the grid of its scan.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+        Brain with its CSF.
+    method : str
+        ``"head"``: a whole head was stripped; ``"foreground"``: the scan showed a brain only.
+    notes : tuple of str
+        What a person should know.
+    matrix : ndarray, shape (4, 4), or None
+        Affine pull matrix scan to template, where one was found on the way.
+    """
+
+    mask: NDArray[np.bool_]
+    method: str
+    notes: tuple[str, ...]
+    matrix: NDArray[np.float64] | None = None
+
+
+def brain_mask(volume: Volume, *, skull_stripped: bool | None = None) -> BrainMask:
+    """Find the brain in a structural scan.
+
+    Parameters
+    ----------
+    volume : Volume
+        Shape (X, Y, Z); T1-like contrast, any orientation. NaN counts as air.
+    skull_stripped : bool, optional
+        Whether the scan shows a brain only. Judged by the volume of its foreground unless given.
+
+    Returns
+    -------
+    BrainMask
+
+    Raises
+    ------
+    BrainMaskProblem
+        When the scan is empty or nothing of a brain's size is found.
+    plastimap.registration.RegistrationProblem
+        When the template cannot be matched to the head.
+    """
+    if volume.data.ndim != 3:
+        raise BrainMaskProblem(f"the scan has {volume.data.ndim} dimensions, where 3 are wanted")
+    data = np.nan_to_num(np.asarray(volume.data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    if not (data > 0).any():
+        raise BrainMaskProblem("the scan has no positive values")
+    working = resample_isotropic(Volume(data, volume.affine), _working_mm(volume))
+    foreground = _foreground(working.data)
+    solid = _solid(foreground, working.voxel_size)
+    volume_ml = float(solid.sum()) * working.voxel_volume / 1000
+    stripped = volume_ml <= LARGEST_BRAIN_ML if skull_stripped is None else skull_stripped
+    if stripped:
+        found = solid.astype(np.float32)
+        matrix, method = None, "foreground"
+        notes = (f"a brain without skull: the foreground of {volume_ml:.0f} ml was taken",)
+    else:
+        brain = brain_of_head(working)
+        found, matrix, method, notes = brain.probability, brain.matrix, "head", ()
+    mask = _on_scan(found, working, volume)
+    if not mask.any():
+        raise BrainMaskProblem("nothing of a brain's size and place was found; give a mask (desc-brain_mask)")
+    return BrainMask(mask, method, notes, matrix)
+
+
+def _working_mm(volume: Volume) -> float:
+    return float(np.clip(volume.voxel_size.min(), FINEST_MM, COARSEST_MM))
+
+
+def _foreground(data: NDArray[np.float32]) -> NDArray[np.bool_]:
+    # A quantitative map is noise of any size in air, sometimes larger than tissue. Where the local mean does not
+    # stand out from the local scatter it is weighted down (Wiener's factor); smooth tissue keeps its value.
+    bounded = np.clip(data, *np.percentile(data, [0.5, 99.5]))
+    mean = np.asarray(ndimage.uniform_filter(bounded, 3, mode="constant"), dtype=np.float64)
+    square = np.asarray(ndimage.uniform_filter(bounded.astype(np.float64) ** 2, 3, mode="constant"))
+    signal = np.clip(mean, 0, None) ** 3 / np.maximum(square, 1e-30)
+    bright = signal > _otsu(signal[signal > 0])
+    return signal > AIR_SHARE * float(np.median(signal[bright]))
+
+
+def _otsu(values: NDArray[np.float64]) -> float:
+    """Threshold between two groups with the largest variance between them (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=256, range=(0, float(np.percentile(values, 99.5))))
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts).astype(np.float64)
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * (below[-1] - below))
+    return float(centres[np.nanargmax(np.where(np.isfinite(between), between, 0))])
+
+
+def _solid(foreground: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The largest piece, its fissures closed and its holes filled."""
+    piece = largest_piece(np.asarray(ndimage.binary_opening(foreground)))
+    return closed(piece, voxel_size, CLOSING_MM / 2)
+
+
+def _on_scan(probability: NDArray[np.float32], working: Volume, volume: Volume) -> NDArray[np.bool_]:
+    sampled = sample(probability, working.affine, volume.shape, volume.affine)
+    return np.asarray(ndimage.binary_fill_holes(largest_piece(sampled > 0.5)), dtype=bool)

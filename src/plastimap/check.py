@@ -1,0 +1,51 @@
+"""Everything that is wrong with a study, before its first job: files, tables and the group model together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from plastimap.bids import checks
+from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, wants
+from plastimap.bids.problems import Problem, errors, unique_problems
+from plastimap.cohort import CURVE_PARAMETERS
+
+
+def check_study(
+    config: Mapping[str, Any], *, config_problems: Sequence[Problem] = ()
+) -> tuple[Manifest, list[Problem]]:
+    """Index a study and list every problem of its configuration, files, tables and model.
+
+    Parameters
+    ----------
+    config : mapping
+        Complete configuration (:func:`plastimap.config.usable_config`).
+    config_problems : sequence of Problem
+        What :func:`plastimap.config.load_config` found.
+
+    Returns
+    -------
+    Manifest, list of Problem
+        Errors first.
+    """
+    manifest, problems = checks.check_study(config, config_problems=config_problems)
+    if errors(problems) or not wants(config, "glm") or len(manifest.people) < MIN_PARTICIPANTS:
+        return manifest, problems
+    return manifest, unique_problems(problems, _model_problems(manifest, config))
+
+
+def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]:
+    """Contrasts and covariates against the table of participants."""
+    import pandas as pd
+
+    from plastimap.stats.design import design_problems
+
+    model = config["model"]
+    computed = {"tiv", *(f"{outcome}_{name}" for outcome in config["behaviour"]["outcomes"] for name in CURVE_PARAMETERS)}
+    people = pd.DataFrame([line for line in manifest.participants if line["participant_id"] in set(manifest.people)])
+    found = design_problems(
+        people, group=model["group"], covariates=model["covariates"], contrasts=model["contrasts"], computed=computed
+    )
+    why = "the group model cannot be built"
+    remedy = "correct model in the configuration, or participants.tsv"
+    return [Problem("config: model", text, why, remedy) for text in found]

@@ -1,0 +1,266 @@
+"""Methods text for a paper, written from the configuration that was run.
+
+Each stage has one function that returns its sentences. ``[@key]`` cites
+:data:`plastimap.report.references.REFERENCES`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from plastimap.report.references import REFERENCES, Reference
+
+Config = Mapping[str, Any]
+
+_CITATION = re.compile(r" ?\[@([a-z0-9,]+)\]")
+
+
+@dataclass(frozen=True)
+class Methods:
+    """A methods section.
+
+    Attributes
+    ----------
+    paragraphs : tuple of (heading, text)
+        Text with ``[@key,key]`` citations.
+    keys : tuple of str
+        Cited references, in order of appearance: number 1 comes first.
+    """
+
+    paragraphs: tuple[tuple[str, str], ...]
+    keys: tuple[str, ...]
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The cited papers, in order."""
+        return tuple(REFERENCES[key] for key in self.keys)
+
+    @property
+    def markdown(self) -> str:
+        """The section as Markdown, with numbered references."""
+        parts = [f"**{heading}.** {_CITATION.sub(self._bracket, text)}" for heading, text in self.paragraphs]
+        entries = [f"{number}. {reference.text} {reference.url}".rstrip()
+                   for number, reference in enumerate(self.references, start=1)]  # fmt: skip
+        return "\n\n".join(parts) + "\n\n**References**\n\n" + "\n".join(entries) + "\n"
+
+    @property
+    def html(self) -> Markup:
+        """The paragraphs as HTML; citations link to ``#ref-<key>``."""
+        parts = [f"<p><strong>{escape(heading)}.</strong> {_CITATION.sub(self._link, str(escape(text)))}</p>"
+                 for heading, text in self.paragraphs]  # fmt: skip
+        return Markup("\n".join(parts))  # noqa: S704 - text and headings are escaped above, links are ours
+
+    def _numbers(self, found: re.Match[str]) -> list[tuple[str, int]]:
+        return [(key, self.keys.index(key) + 1) for key in found[1].split(",")]
+
+    def _bracket(self, found: re.Match[str]) -> str:
+        return " [" + ", ".join(str(number) for _, number in self._numbers(found)) + "]"
+
+    def _link(self, found: re.Match[str]) -> str:
+        links = ",".join(f'<a href="#ref-{key}">{number}</a>' for key, number in self._numbers(found))
+        return f"<sup>{links}</sup>"
+
+
+def methods_text(config: Config, stages: Collection[str], *, contrast: str = "", version: str = "") -> Methods:
+    """Write the methods section of what was run.
+
+    Parameters
+    ----------
+    config : mapping
+        The effective configuration.
+    stages : collection of str
+        Stages that ran (keys of :data:`plastimap.report.inputs.STAGE_NAMES`); others are not described.
+    contrast : str
+        Structural contrast of the study, where known.
+    version : str
+        Of PlastiMap.
+
+    Returns
+    -------
+    `Methods`
+        Paragraphs and references.
+
+    Raises
+    ------
+    KeyError
+        When the configuration lacks a section that a stage needs: it is not an effective configuration.
+    """
+    paragraphs = [("Processing", _frame(version))]
+    for stage, (heading, write) in _WRITERS.items():
+        if stage in stages:
+            paragraphs.append((heading, " ".join(write({**config, "_contrast": contrast}))))
+    keys = [key for _, text in paragraphs for found in _CITATION.findall(text) for key in found.split(",")]
+    return Methods(tuple(paragraphs), tuple(dict.fromkeys(keys)))
+
+
+def _frame(version: str) -> str:
+    name = f"PlastiMap {version}".strip()
+    return (
+        f"Images were organised in the Brain Imaging Data Structure [@gorgolewski2016] and processed with {name}, "
+        "a Snakemake workflow [@molder2021] built on NumPy [@harris2020] and SciPy [@virtanen2020]."
+    )
+
+
+def _mpm(config: Config) -> list[str]:
+    mpm = config["mpm"]
+    estimator = {
+        "ols": "ordinary least squares",
+        "wls1": "weighted least squares (one iteration)",
+        "wls2": "weighted least squares (two iterations)",
+        "wls3": "weighted least squares (three iterations)",
+    }.get(mpm["r2s_fit"], mpm["r2s_fit"])
+    angle = (
+        "in the small flip angle approximation" if mpm["small_angle"] else "without a small flip angle approximation"
+    )
+    sentences = [
+        "The effective transverse relaxation rate R2* was estimated from the log signal of all echoes of all "
+        "weightings "
+        f"together (ESTATICS [@weiskopf2014]) by {estimator}.",
+        "Signals extrapolated to an echo time of zero gave the longitudinal relaxation rate R1 and the apparent proton "
+        f"density from the rational approximation of the Ernst equation [@helms2008t1,tabelow2019] {angle}, and the "
+        "magnetisation transfer saturation (MTsat) [@helms2008] where MT-weighted images were acquired.",
+    ]
+    constant = mpm["b1_constant"]
+    if mpm["b1_correction"] == "none":
+        sentences.append("MTsat was not corrected for the transmit field.")
+    else:
+        usual = {"helms": 0.4, "lipp": 1.2}.get(mpm["b1_correction"])
+        sentences.append(
+            "Where a transmit field (B1+) map was measured, flip angles were scaled by it, and residual dependence of "
+            f"MTsat on it was removed ({mpm['b1_correction']} correction, C = "
+            f"{usual if constant is None else constant}) "
+            "[@tabelow2019]."
+        )
+    return sentences
+
+
+def _dwi(config: Config) -> list[str]:
+    dwi = config["dwi"]
+    sentences: list[str] = []
+    if dwi["denoise"]:
+        sentences.append(
+            "Diffusion-weighted volumes were denoised by principal components of the noise (MP-PCA) [@veraart2016]."
+        )
+    if dwi["motion"]:
+        sentences.append(
+            "They were aligned rigidly to the mean b = 0 image, b-vectors were rotated accordingly "
+            "[@leemans2009], and each "
+            "volume was interpolated once."
+        )
+    fit = {"wls": "weighted linear least squares [@veraart2013]", "ols": "ordinary linear least squares"}[dwi["fit"]]
+    sentences.append(
+        f"The diffusion tensor [@basser1994] was fitted by {fit} to volumes with b ≤ {dwi['max_bval']:g} s/mm² "
+        f"(b = 0: ≤ {dwi['b0_threshold']:g} s/mm²), giving fractional anisotropy (FA) and mean, axial and radial "
+        "diffusivity (MD, AD, RD)."
+    )
+    return sentences
+
+
+def _anat(config: Config) -> list[str]:
+    contrast = config["_contrast"]
+    image = f"The {contrast} image" if contrast else "One structural image"
+    sentences = [f"{image} of each session was brain-masked and segmented into grey matter, white matter and "
+                 "cerebrospinal fluid by a Gaussian mixture with spatial priors [@ashburner2005] from the ICBM152 "
+                 "template [@fonov2011]."]  # fmt: skip
+    if contrast in ("T1w", ""):
+        sentences.append("Weighted images were corrected for intensity non-uniformity first (N4) [@tustison2010].")
+    sentences.append("Total intracranial volume (TIV) is the sum of the three tissues.")
+    return sentences
+
+
+def _space(config: Config) -> list[str]:
+    space = config["space"]
+    return [
+        "An unbiased midpoint template of all sessions was made for each person, with no session privileged "
+        "[@reuter2012,ashburner2013].",
+        f"It was registered to {space['target']} [@fonov2011] (affine, then deformable, with greedy "
+        "[@yushkevich2016]); "
+        "all transformations were composed, and each image was interpolated once, to a "
+        f"{space['resolution']:g} mm grid.",
+        "Tissue probabilities were multiplied by the Jacobian determinant, so that they count tissue volume "
+        "[@ashburner2000].",
+    ]
+
+
+def _smooth(config: Config) -> list[str]:
+    kernels = config["smoothing"]
+
+    def both(kind: str) -> str:
+        return f"{kernels[kind]['GM']:g} mm in grey and {kernels[kind]['WM']:g} mm in white matter"
+
+    return [
+        "Quantitative maps were smoothed inside each tissue (tissue-weighted smoothing [@draganski2011]) with Gaussian "
+        f"kernels of full width at half maximum {both('mpm')} (multi-parameter maps), and {both('dwi')} "
+        "(diffusion maps); "
+        f"tissue volumes with {both('vbm')}."
+    ]
+
+
+def _behaviour(config: Config) -> list[str]:
+    outcomes = ", ".join(str(name) for name in config["behaviour"]["outcomes"])
+    return [
+        "Learning curves y(t) = α − δ·exp(−γt) [@heathcote2000] were fitted to each person and outcome "
+        f"({outcomes}) by "
+        "bounded least squares, with t in days since baseline; α is the plateau, δ the improvement, γ the rate."
+    ]
+
+
+def _glm(config: Config) -> list[str]:
+    model, inference, masks = config["model"], config["inference"], config["masks"]
+    coding = {
+        "raw": "raw powers of the day",
+        "quadratic_after_linear": "the quadratic term orthogonalised with respect to the linear one",
+        "linear_after_quadratic": "the linear term orthogonalised with respect to the quadratic one",
+    }[model["coding"]]
+    constant = "" if model["coding"] == "raw" else (
+        ", the constant taking part" if model["centre_days"] else ", the constant not taking part")  # fmt: skip
+    covariates = listed([str(name).upper() if name == "tiv" else str(name) for name in model["covariates"]])
+    groups = f"groups ({model['group']})" if model["group"] else "one group"
+    family = {"holm": "Holm's method [@holm1979]", "bonferroni": "Bonferroni's method"}.get(
+        inference["family_correction"]
+    )
+    regions = listed([str(roi.get("name", "region")) for roi in config["rois"]])
+    sentences = [
+        f"Change over time was summarised in each person and voxel by least squares ({listed(model['terms'])}; "
+        "days since "
+        f"baseline, {coding}{constant}).",
+        f"These coefficients entered a general linear model with {groups}"
+        + (f" and the covariates {covariates}." if covariates else "."),
+        f"Voxels were analysed where mean grey matter probability was at least {masks['GM']:g}, or white "
+        "matter at least "
+        f"{masks['WM']:g}, and the tissue was the larger class.",
+        f"Clusters were formed at p < {inference['cluster_forming_p']:g} (uncorrected) with at least "
+        f"{inference['minimum_extent']} voxels, and tested at family-wise p < {inference['cluster_p']:g} by "
+        "random field "
+        "theory [@friston1994,worsley1996] with smoothness from standardised residuals [@kiebel1999], in one "
+        "search volume "
+        "per hemisphere and tissue (" + (f"{regions}, combined" if regions else "the whole hemisphere") + ").",
+    ]
+    if family:
+        sentences.append(
+            f"Across maps, tissues, hemispheres, terms and directions, p values were corrected by {family}."
+        )
+    else:
+        sentences.append("No correction was made across maps, tissues, hemispheres, terms and directions.")
+    return sentences
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as in ``a, b and c``."""
+    return ", ".join(names) if len(names) < 2 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+_WRITERS: Mapping[str, tuple[str, Callable[[Config], list[str]]]] = {
+    "mpm": ("Multi-parameter maps", _mpm),
+    "dwi": ("Diffusion", _dwi),
+    "anat": ("Tissues", _anat),
+    "space": ("Template and target space", _space),
+    "smooth": ("Smoothing", _smooth),
+    "behaviour": ("Behaviour", _behaviour),
+    "glm": ("Statistics", _glm),
+}

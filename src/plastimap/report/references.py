@@ -1,0 +1,160 @@
+"""Literature that the methods text cites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A paper.
+
+    Attributes
+    ----------
+    text : str
+        Authors, year, title, journal.
+    doi : str
+        Without ``https://doi.org/``; empty where the paper has none.
+    """
+
+    text: str
+    doi: str = ""
+
+    @property
+    def url(self) -> str:
+        """Link to the paper, or an empty string."""
+        return f"https://doi.org/{self.doi}" if self.doi else ""
+
+
+REFERENCES: Mapping[str, Reference] = {
+    "ashburner2000": Reference(
+        "Ashburner J, Friston KJ (2000). Voxel-based morphometry: the methods. NeuroImage 11, 805–821.",
+        "10.1006/nimg.2000.0582",
+    ),
+    "ashburner2005": Reference(
+        "Ashburner J, Friston KJ (2005). Unified segmentation. NeuroImage 26, 839–851.",
+        "10.1016/j.neuroimage.2005.02.018",
+    ),
+    "ashburner2013": Reference(
+        "Ashburner J, Ridgway GR (2013). Symmetric diffeomorphic modeling of longitudinal structural MRI. "
+        "Frontiers in Neuroscience 6, 197.",
+        "10.3389/fnins.2012.00197",
+    ),
+    "basser1994": Reference(
+        "Basser PJ, Mattiello J, LeBihan D (1994). MR diffusion tensor spectroscopy and imaging. "
+        "Biophysical Journal 66, 259–267.",
+        "10.1016/S0006-3495(94)80775-1",
+    ),
+    "draganski2011": Reference(
+        "Draganski B, Ashburner J, Hutton C, et al. (2011). Regional specificity of MRI contrast parameter changes in "
+        "normal ageing revealed by voxel-based quantification (VBQ). NeuroImage 55, 1423–1434.",
+        "10.1016/j.neuroimage.2011.01.052",
+    ),
+    "fonov2011": Reference(
+        "Fonov V, Evans AC, Botteron K, et al. (2011). Unbiased average age-appropriate atlases for pediatric studies. "
+        "NeuroImage 54, 313–327.",
+        "10.1016/j.neuroimage.2010.07.033",
+    ),
+    "friston1994": Reference(
+        "Friston KJ, Worsley KJ, Frackowiak RSJ, Mazziotta JC, Evans AC (1994). Assessing the significance of focal "
+        "activations using their spatial extent. Human Brain Mapping 1, 210–220.",
+        "10.1002/hbm.460010306",
+    ),
+    "gorgolewski2016": Reference(
+        "Gorgolewski KJ, Auer T, Calhoun VD, et al. (2016). The brain imaging data structure, a format for organizing "
+        "and describing outputs of neuroimaging experiments. Scientific Data 3, 160044.",
+        "10.1038/sdata.2016.44",
+    ),
+    "harris2020": Reference(
+        "Harris CR, Millman KJ, van der Walt SJ, et al. (2020). Array programming with NumPy. Nature 585, 357–362.",
+        "10.1038/s41586-020-2649-2",
+    ),
+    "heathcote2000": Reference(
+        "Heathcote A, Brown S, Mewhort DJK (2000). The power law repealed: the case for an exponential law of "
+        "practice. "
+        "Psychonomic Bulletin & Review 7, 185–207.",
+        "10.3758/BF03212979",
+    ),
+    "helms2008": Reference(
+        "Helms G, Dathe H, Kallenberg K, Dechent P (2008). High-resolution maps of magnetization transfer with "
+        "inherent "
+        "correction for RF inhomogeneity and T1 relaxation obtained from 3D FLASH MRI. "
+        "Magnetic Resonance in Medicine 60, 1396–1407.",
+        "10.1002/mrm.21732",
+    ),
+    "helms2008t1": Reference(
+        "Helms G, Dathe H, Dechent P (2008). Quantitative FLASH MRI at 3T using a rational approximation of the Ernst "
+        "equation. Magnetic Resonance in Medicine 59, 667–672.",
+        "10.1002/mrm.21542",
+    ),
+    "holm1979": Reference(
+        "Holm S (1979). A simple sequentially rejective multiple test procedure. "
+        "Scandinavian Journal of Statistics 6, 65–70."
+    ),
+    "kiebel1999": Reference(
+        "Kiebel SJ, Poline JB, Friston KJ, Holmes AP, Worsley KJ (1999). Robust smoothness estimation in statistical "
+        "parametric maps using standardized residuals from the general linear model. NeuroImage 10, 756–766.",
+        "10.1006/nimg.1999.0508",
+    ),
+    "leemans2009": Reference(
+        "Leemans A, Jones DK (2009). The B-matrix must be rotated when correcting for subject motion in DTI data. "
+        "Magnetic Resonance in Medicine 61, 1336–1349.",
+        "10.1002/mrm.21890",
+    ),
+    "molder2021": Reference(
+        "Mölder F, Jablonski KP, Letcher B, et al. (2021). Sustainable data analysis with Snakemake. "
+        "F1000Research 10, 33.",
+        "10.12688/f1000research.29032.2",
+    ),
+    "reuter2012": Reference(
+        "Reuter M, Schmansky NJ, Rosas HD, Fischl B (2012). Within-subject template estimation for unbiased "
+        "longitudinal "
+        "image analysis. NeuroImage 61, 1402–1418.",
+        "10.1016/j.neuroimage.2012.02.084",
+    ),
+    "tabelow2019": Reference(
+        "Tabelow K, Balteau E, Ashburner J, et al. (2019). hMRI – A toolbox for quantitative MRI in neuroscience and "
+        "clinical research. NeuroImage 194, 191–210.",
+        "10.1016/j.neuroimage.2019.01.029",
+    ),
+    "tustison2010": Reference(
+        "Tustison NJ, Avants BB, Cook PA, et al. (2010). N4ITK: improved N3 bias correction. "
+        "IEEE Transactions on Medical Imaging 29, 1310–1320.",
+        "10.1109/TMI.2010.2046908",
+    ),
+    "veraart2013": Reference(
+        "Veraart J, Sijbers J, Sunaert S, Leemans A, Jeurissen B (2013). Weighted linear least squares estimation of "
+        "diffusion MRI parameters: strengths, limitations, and pitfalls. NeuroImage 81, 335–346.",
+        "10.1016/j.neuroimage.2013.05.028",
+    ),
+    "veraart2016": Reference(
+        "Veraart J, Novikov DS, Christiaens D, et al. (2016). Denoising of diffusion MRI using random matrix theory. "
+        "NeuroImage 142, 394–406.",
+        "10.1016/j.neuroimage.2016.08.016",
+    ),
+    "virtanen2020": Reference(
+        "Virtanen P, Gommers R, Oliphant TE, et al. (2020). SciPy 1.0: fundamental algorithms for scientific "
+        "computing in "
+        "Python. Nature Methods 17, 261–272.",
+        "10.1038/s41592-019-0686-2",
+    ),
+    "weiskopf2014": Reference(
+        "Weiskopf N, Callaghan MF, Josephs O, Lutti A, Mohammadi S (2014). Estimating the apparent transverse "
+        "relaxation "
+        "time (R2*) from images with different contrasts (ESTATICS) reduces motion artifacts. "
+        "Frontiers in Neuroscience 8, 278.",
+        "10.3389/fnins.2014.00278",
+    ),
+    "worsley1996": Reference(
+        "Worsley KJ, Marrett S, Neelin P, et al. (1996). A unified statistical approach for determining significant "
+        "signals in images of cerebral activation. Human Brain Mapping 4, 58–73.",
+        "10.1002/(SICI)1097-0193(1996)4:1<58::AID-HBM4>3.0.CO;2-O",
+    ),
+    "yushkevich2016": Reference(
+        "Yushkevich PA, Pluta J, Wang H, et al. (2016). Fast automatic segmentation of hippocampal subfields "
+        "and medial "
+        "temporal lobe subregions in 3 Tesla and 7 Tesla T2-weighted MRI. Alzheimer's & Dementia 12, P126–P127.",
+        "10.1016/j.jalz.2016.06.205",
+    ),
+}

@@ -1,0 +1,224 @@
+"""Deformations of several sessions around their midpoint, all at once.
+
+All sessions are warped to a common place, their mean is the reference, and
+each takes a Gauss-Newton step towards it (:mod:`plastimap.space.elastic`).
+The residuals to the mean add up to zero, so do the steps: the midpoint stays
+where it is, and no session is privileged. The sum of squared residuals to the
+mean equals that over all pairs of sessions, so that the mean's noise, which
+is part of each session's own, does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from plastimap.images import Volume
+from plastimap.space import elastic
+from plastimap.space.sessions import Session
+from plastimap.transforms import Grid, Warp, displacement_at, grid_of, resample, world_points
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How stiff, how long.
+
+    Attributes
+    ----------
+    stiffness : float
+        Weight of the bending energy, per mm^3: larger means smoother.
+    smoothing : float
+        Standard deviation in voxels of a Gaussian on all images before comparison.
+    coarse_steps, fine_steps : int
+        Gauss-Newton steps at twice the voxel size and at the voxel size.
+    solver_steps : int
+        Conjugate-gradient iterations in each.
+    intensity_mm : float
+        FWHM of the smooth multiplicative difference in intensity between
+        sessions that is estimated alongside; 0 = none.
+    margin_mm : float
+        Room around the brain in which the deformation may fade.
+    """
+
+    stiffness: float = 40.0
+    smoothing: float = 0.6
+    coarse_steps: int = 3
+    fine_steps: int = 3
+    solver_steps: int = 12
+    intensity_mm: float = 0.0
+    margin_mm: float = 12.0
+
+
+def deform(
+    sessions: Sequence[Session],
+    matrices: Sequence[NDArray[np.float64]],
+    weight: Volume,
+    *,
+    settings: Settings,
+    session_weights: NDArray[np.float64] | None = None,
+    reference: Session | None = None,
+) -> list[Warp]:
+    """Displacements of all sessions, before their rigid matrices.
+
+    Parameters
+    ----------
+    sessions : sequence of Session
+    matrices : sequence of ndarray, shape (4, 4)
+        Rigid pull matrices, template to session.
+    weight : Volume
+        Where the comparison counts, on the template's grid.
+    settings : Settings
+    session_weights : ndarray, shape (n,), optional
+        Trust in each session.
+    reference : Session, optional
+        A template that stands still, in place of the mean: the displacements
+        then need not add up to zero.
+
+    Returns
+    -------
+    list of Warp
+        On the template's grid, with the rigid matrix as `matrix`.
+    """
+    displacement: list[Array] | None = None
+    box: Grid | None = None
+    for factor, steps in ((2, settings.coarse_steps), (1, settings.fine_steps)):
+        if steps == 0:
+            continue
+        finer = padded_box(weight, factor=factor, margin_mm=settings.margin_mm)
+        start = [
+            np.zeros((3, *finer[0]), dtype=np.float32) if displacement is None or box is None
+            else _on_grid(displacement[number], box, finer)
+            for number in range(len(sessions))
+        ]
+        level = _Level(sessions, matrices, weight, finer, factor, settings, session_weights, reference)
+        displacement, box = level.run(start, steps), finer
+    if displacement is None or box is None:
+        displacement, box = [np.zeros((3, 1, 1, 1), dtype=np.float32)] * len(sessions), ((1, 1, 1), weight.affine)
+    return [
+        Warp(np.moveaxis(_on_grid(field, box, grid_of(weight)), 0, -1), weight.affine, matrix)
+        for field, matrix in zip(displacement, matrices, strict=True)
+    ]
+
+
+def padded_box(weight: Volume, *, factor: int, margin_mm: float) -> Grid:
+    """A grid around where `weight` is not 0, `factor` times as coarse, of sizes that suit the Fourier transform."""
+    margin = np.ceil(margin_mm / weight.voxel_size)
+    found = np.argwhere(weight.data > 0)
+    first, last = found.min(axis=0) - margin, found.max(axis=0) + margin
+    wanted = np.ceil((last - first + 1) / factor)
+    shape = tuple(int(fft.next_fast_len(int(n), real=True)) for n in wanted)
+    # Voxel centres of the coarse grid lie on those of the fine one.
+    first -= np.floor((np.array(shape) * factor - (last - first + 1)) / 2)
+    affine = weight.affine @ np.diag([factor, factor, factor, 1.0])
+    affine[:3, 3] = weight.affine[:3, :3] @ first + weight.affine[:3, 3]
+    return shape, affine
+
+
+def _on_grid(field: Array, box: Grid, grid: Grid) -> Array:
+    warp = Warp(np.moveaxis(field, 0, -1), box[1])
+    return displacement_at(warp, world_points(grid)).astype(np.float32)
+
+
+class _Level:
+    """Everything that stays the same while one resolution is worked on."""
+
+    def __init__(
+        self,
+        sessions: Sequence[Session],
+        matrices: Sequence[NDArray[np.float64]],
+        weight: Volume,
+        box: Grid,
+        factor: int,
+        settings: Settings,
+        session_weights: NDArray[np.float64] | None,
+        reference: Session | None,
+    ) -> None:
+        voxel = np.sqrt((box[1][:3, :3] ** 2).sum(axis=0))
+        width = 0.0 if factor == 1 else float(voxel.mean() * 1.2)
+        self.sessions = [session.smoothed(width) for session in sessions] if width else list(sessions)
+        still = reference.smoothed(width) if reference is not None and width else reference
+        self.matrices = matrices
+        self.box = box
+        self.settings = settings
+        self.spectrum = elastic.bending_spectrum(tuple(box[0]), voxel, settings.stiffness)
+        self.mask = resample(weight, box, np.eye(4), validity=False)
+        self.inside = self.mask > 0.5
+        self.intensity_sigma = settings.intensity_mm / np.sqrt(8 * np.log(2)) / voxel
+        trust = np.ones(len(sessions)) if session_weights is None else np.asarray(session_weights, np.float64)
+        self.trust = trust / trust.mean()
+        self.still = None if still is None else self._pull(still, np.eye(4))
+
+    def run(self, start: list[Array], steps: int) -> list[Array]:
+        displacement = start
+        for _ in range(steps):
+            displacement = self._step(displacement)
+        return displacement
+
+    def _step(self, displacement: list[Array]) -> list[Array]:
+        gradients: list[Array] = []
+        residuals: list[list[Array]] = [[] for _ in displacement]
+        raw = [
+            self._pull(session, [Warp(np.moveaxis(field, 0, -1), self.box[1]), matrix])
+            for session, field, matrix in zip(self.sessions, displacement, self.matrices, strict=True)
+        ]
+        for channel in range(len(raw[0])):
+            images = [image[channel] for image in raw]
+            target = self._target(images, None if self.still is None else self.still[channel])
+            images = self._even(images, target)
+            noise = elastic.smallest(elastic.noise_level([target - i for i in images], self.inside), images)
+            scale = np.sqrt(self.mask) / np.float32(noise)
+            smooth = self._smooth(target)
+            gradients.append(elastic.world_gradient(smooth, self.box[1]) * scale)
+            for number, image in enumerate(images):
+                residuals[number].append((smooth - self._smooth(image)) * scale)
+        moved = [
+            field + self._solve(gradients, residual, field, trust)
+            for field, residual, trust in zip(displacement, residuals, self.trust, strict=True)
+        ]
+        if self.still is not None:
+            return moved
+        middle = np.mean(moved, axis=0)
+        return [field - middle for field in moved]
+
+    def _pull(self, session: Session, chain: object) -> list[Array]:
+        return [
+            resample(Volume(channel, session.affine), self.box, chain, validity=False)  # type: ignore[arg-type]
+            for channel in session.channels
+        ]
+
+    def _smooth(self, image: Array) -> Array:
+        return ndimage.gaussian_filter(image, self.settings.smoothing, truncate=3) if self.settings.smoothing else image
+
+    def _target(self, images: list[Array], still: Array | None) -> Array:
+        if still is not None:
+            return still
+        return np.average(images, axis=0, weights=self.trust).astype(np.float32)
+
+    def _even(self, images: list[Array], target: Array) -> list[Array]:
+        """Take out smooth multiplicative differences to the target."""
+        if not self.settings.intensity_mm:
+            return images
+        energy = ndimage.gaussian_filter(self.mask * target**2, self.intensity_sigma, truncate=3)
+        floor = np.float32(0.02 * energy.max())
+        ratios = [
+            ndimage.gaussian_filter(self.mask * target * (image - target), self.intensity_sigma, truncate=3)
+            / (energy + floor)
+            for image in images
+        ]
+        return [image - target * ratio for image, ratio in zip(images, ratios, strict=True)]
+
+    def _solve(self, gradients: list[Array], residuals: list[Array], field: Array, trust: float) -> Array:
+        root = np.float32(np.sqrt(trust))
+        return elastic.step(
+            [gradient * root for gradient in gradients],
+            [residual * root for residual in residuals],
+            field,
+            self.spectrum,
+            self.settings.solver_steps,
+        )

@@ -1,0 +1,272 @@
+"""A person's template: the midpoint of all sessions, and how each session differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plastimap.images import Volume, same_grid
+from plastimap.space import posing
+from plastimap.space.groupwise import Settings, deform
+from plastimap.space.sessions import Session, TemplateProblem, prepare
+from plastimap.transforms import Grid, Warp, grid_of, jacobian, resample, world_points
+
+STRIP_MM = 6.0
+"""Room left around the sessions' masks on a template grid that had to be made anew."""
+
+MOST_FOLDING = 1e-3
+"""Largest share of brain voxels at which a session's deformation may fold."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Midpoint:
+    """The common space of one person's sessions.
+
+    Attributes
+    ----------
+    template : Volume
+        Mean of all sessions in the midpoint space, contrasts as they came in;
+        NaN where no session has a value.
+    mask : ndarray of bool
+        Mean of the sessions' masks, cut at one half.
+    transforms : tuple of Warp
+        Per session, pull map template → session (displacement, then rigid).
+    jacobians : tuple of ndarray of float32
+        Per session, determinant of that map: above 1 where the session is
+        larger than the midpoint.
+    notes : tuple of str
+        What a reader of the results should know.
+    """
+
+    template: Volume
+    mask: Mask
+    transforms: tuple[Warp, ...]
+    jacobians: tuple[NDArray[np.float32], ...]
+    notes: tuple[str, ...] = ()
+
+
+def midpoint(
+    volumes: Sequence[Volume],
+    *,
+    masks: Sequence[Mask],
+    session_weights: Sequence[float] | None = None,
+    equalise: bool = False,
+    settings: Settings | None = None,
+) -> Midpoint:
+    """Unbiased template of one person's sessions.
+
+    Rigid positions come from registration and are then improved jointly
+    around their mean; deformations are found for all sessions at once with
+    displacements that add up to zero (:mod:`plastimap.space.groupwise`). The
+    order of the sessions has no influence.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        One per session: the structural contrast, shape (X, Y, Z), or several
+        contrasts on one grid, shape (X, Y, Z, C). NaN = invalid.
+    masks : sequence of ndarray of bool, shape (X, Y, Z)
+        Brain masks on the volumes' own grids.
+    session_weights : sequence of float, optional
+        Trust in each session (1 = normal), for example lower after motion.
+    equalise : bool
+        True for weighted images (T1w) in arbitrary units: sessions are scaled
+        to a common median inside the mask first.
+    settings : Settings, optional
+        Stiffness and number of steps of the deformation.
+
+    Returns
+    -------
+    Midpoint
+        One session alone: the identity on its own grid.
+
+    Raises
+    ------
+    TemplateProblem
+        When there is no session, masks do not fit, or a deformation folds.
+    RegistrationProblem
+        When two sessions cannot be matched at all.
+    """
+    _check(volumes, masks, session_weights)
+    if len(volumes) == 1:
+        return _alone(volumes[0], masks[0])
+    scales = _scales(volumes, masks) if equalise else [1.0] * len(volumes)
+    sessions = [prepare(v, m, scale=s) for v, m, s in zip(volumes, masks, scales, strict=True)]
+    order = sorted(range(len(sessions)), key=lambda number: sessions[number].content())
+    weights = None if session_weights is None else np.array([session_weights[i] for i in order], dtype=np.float64)
+    warps = _align([sessions[i] for i in order], _template_grid(volumes, masks), weights, settings or Settings())
+    transforms = tuple(warps[order.index(number)] for number in range(len(volumes)))
+    return _assemble(volumes, masks, scales, transforms, order, session_weights)
+
+
+def register_session(
+    template: Volume,
+    session: Volume,
+    *,
+    template_mask: Mask,
+    session_mask: Mask,
+    equalise: bool = False,
+    settings: Settings | None = None,
+) -> tuple[Warp, NDArray[np.float32]]:
+    """Bring one more session into a template that stays as it is.
+
+    Parameters
+    ----------
+    template, session : Volume
+        The same contrast(s).
+    template_mask, session_mask : ndarray of bool
+        Brain masks on the two grids.
+    equalise, settings
+        As in :func:`midpoint`.
+
+    Returns
+    -------
+    transform : Warp
+        Pull map template → session.
+    jacobian : ndarray of float32, shape of `template`
+        Its determinant.
+
+    Raises
+    ------
+    TemplateProblem, RegistrationProblem
+        As in :func:`midpoint`.
+    """
+    _check([template, session], [template_mask, session_mask], None)
+    scale = 1.0
+    if equalise:
+        to_template, to_session = _scales([template, session], [template_mask, session_mask])
+        scale = to_session / to_template
+    fixed, moving = prepare(template, template_mask), prepare(session, session_mask, scale=scale)
+    grid = grid_of(template)
+    start = posing.first_positions([fixed, moving], 0)[1]
+    weight = _common_weight([fixed, moving], [np.eye(4), start], grid)
+    matrix = posing.refine([moving], [start], grid, weight, reference=fixed)[0]
+    weight = _common_weight([fixed, moving], [np.eye(4), matrix], grid)
+    warp = deform(
+        [moving], [matrix], Volume(weight, template.affine), settings=settings or Settings(), reference=fixed
+    )[0]
+    determinant = jacobian(warp)
+    _check_folding(determinant, template_mask, "the session")
+    return warp, determinant
+
+
+def _check(volumes: Sequence[Volume], masks: Sequence[Mask], weights: Sequence[float] | None) -> None:
+    if not volumes:
+        raise TemplateProblem("a template needs at least one session")
+    if len(masks) != len(volumes):
+        raise TemplateProblem(f"{len(volumes)} sessions, but {len(masks)} masks")
+    contrasts = {volume.data.shape[3:] for volume in volumes}
+    if len(contrasts) > 1:
+        raise TemplateProblem(f"the sessions differ in their number of contrasts: {sorted(contrasts)}")
+    if weights is not None and (len(weights) != len(volumes) or min(weights) <= 0):
+        raise TemplateProblem("session weights: one positive number per session is wanted")
+
+
+def _alone(volume: Volume, mask: Mask) -> Midpoint:
+    still = Warp(np.zeros((*volume.shape, 3), dtype=np.float32), volume.affine)
+    ones = np.ones(volume.shape, dtype=np.float32)
+    note = "one session only: the template is the session itself"
+    template = Volume(volume.data.astype(np.float32), volume.affine)
+    return Midpoint(template, mask.astype(bool), (still,), (ones,), (note,))
+
+
+def _scales(volumes: Sequence[Volume], masks: Sequence[Mask]) -> list[float]:
+    medians = np.array([_first_median(v, m) for v, m in zip(volumes, masks, strict=True)])
+    if (medians <= 0).any():
+        raise TemplateProblem("a session's median inside its mask is not positive: its image cannot be scaled")
+    return [float(scale) for scale in np.exp(np.log(medians).mean()) / medians]
+
+
+def _first_median(volume: Volume, mask: Mask) -> float:
+    first = volume.data if volume.data.ndim == 3 else volume.data[..., 0]
+    return float(np.nanmedian(first[mask.astype(bool)]))
+
+
+def _template_grid(volumes: Sequence[Volume], masks: Sequence[Mask]) -> Grid:
+    """The sessions' own grid where they share one; else an upright one around all masks, of their median voxel size."""
+    if all(same_grid(volumes[0], volume) for volume in volumes):
+        return volumes[0].shape, volumes[0].affine
+    size = np.median([_upright_size(volume) for volume in volumes], axis=0)
+    corners = [_mask_corners(v, m) for v, m in zip(volumes, masks, strict=True)]
+    low = np.min([c[0] for c in corners], axis=0) - STRIP_MM
+    high = np.max([c[1] for c in corners], axis=0) + STRIP_MM
+    affine = np.diag([*size, 1.0])
+    affine[:3, 3] = low
+    return tuple(int(n) for n in np.ceil((high - low) / size) + 1), affine
+
+
+def _upright_size(volume: Volume) -> NDArray[np.float64]:
+    # Voxel edge lengths in the order of the world axes to which they are nearest.
+    nearest = np.argmax(np.abs(volume.affine[:3, :3]), axis=0)
+    size = np.empty(3)
+    size[:] = volume.voxel_size.mean()
+    size[nearest] = volume.voxel_size
+    return size
+
+
+def _mask_corners(volume: Volume, mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    points = world_points(grid_of(volume))[:, mask.astype(bool)]
+    return points.min(axis=1), points.max(axis=1)
+
+
+def _align(
+    sessions: list[Session], grid: Grid, weights: NDArray[np.float64] | None, settings: Settings
+) -> list[Warp]:
+    centres = [session.centre() for session in sessions]
+    matrices = posing.centred(posing.first_positions(sessions, len(sessions) // 2), centres)
+    matrices = posing.refine(sessions, matrices, grid, _common_weight(sessions, matrices, grid))
+    matrices = posing.centred(matrices, centres)
+    weight = Volume(_common_weight(sessions, matrices, grid), grid[1])
+    if not (weight.data > 0).any():
+        raise TemplateProblem("the sessions' masks have nothing in common after alignment")
+    return deform(sessions, matrices, weight, settings=settings, session_weights=weights)
+
+
+def _common_weight(
+    sessions: Sequence[Session], matrices: Sequence[NDArray[np.float64]], grid: Grid
+) -> NDArray[np.float32]:
+    """Where all sessions can be trusted."""
+    weight = np.ones(tuple(grid[0]), dtype=np.float32)
+    for session, matrix in zip(sessions, matrices, strict=True):
+        weight *= resample(Volume(session.weight, session.affine), grid, matrix, validity=False)
+    return np.where(weight > 0.5, weight, 0).astype(np.float32)
+
+
+def _assemble(
+    volumes: Sequence[Volume],
+    masks: Sequence[Mask],
+    scales: Sequence[float],
+    transforms: tuple[Warp, ...],
+    order: Sequence[int],
+    session_weights: Sequence[float] | None,
+) -> Midpoint:
+    grid = transforms[0].grid
+    trust = [1.0] * len(volumes) if session_weights is None else list(session_weights)
+    total = np.zeros((*grid[0], *volumes[0].data.shape[3:]))
+    share = np.zeros_like(total)
+    cover = np.zeros(tuple(grid[0]))
+    # Sums run in the order of content, so that they do not depend on the order of listing.
+    for number in order:
+        image = resample(volumes[number], grid, transforms[number])
+        valid = np.isfinite(image)
+        total += np.where(valid, image, 0) * (trust[number] * scales[number])
+        share += valid * trust[number]
+        mask = Volume(masks[number].astype(np.float32), volumes[number].affine)
+        cover += resample(mask, grid, transforms[number], validity=False)
+    template = np.divide(total, share, out=np.full_like(total, np.nan), where=share > 0)
+    mask = cover > 0.5 * len(volumes)
+    jacobians = tuple(jacobian(warp) for warp in transforms)
+    for number, determinant in enumerate(jacobians):
+        _check_folding(determinant, mask, f"session {number + 1} of {len(volumes)}")
+    return Midpoint(Volume(template.astype(np.float32), grid[1]), mask, transforms, jacobians)
+
+
+def _check_folding(determinant: NDArray[np.float32], mask: Mask, name: str) -> None:
+    folded = float(np.mean(determinant[mask] <= 0)) if mask.any() else 0.0
+    if folded > MOST_FOLDING:
+        raise TemplateProblem(f"the deformation of {name} folds at {100 * folded:.1f} % of the brain")

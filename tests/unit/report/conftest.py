@@ -1,0 +1,44 @@
+"""Fake output folders, and both pages built from them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.report.fake_output import Study, ellipsoid, write_output
+
+from plastimap.report.inputs import Page
+from plastimap.report.load import load_person, load_study
+from plastimap.report.person import build_person
+from plastimap.report.save import write_page
+from plastimap.report.study import build_study
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything there is; names and notes carry HTML."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_output(folder, Study(ellipsoid(14.0), hostile=True))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """T1w alone: no MPM, no diffusion, no group level."""
+    folder = tmp_path_factory.mktemp("bare")
+    write_output(folder, Study(ellipsoid(14.0), people=2, mpm=False, dwi=False, group=False))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def study_page(whole: Path) -> Page:
+    page = build_study(load_study(whole))
+    write_page(page, whole / "report/index.html", whole / "report/figures/study")
+    return page
+
+
+@pytest.fixture(scope="session")
+def person_page(whole: Path) -> Page:
+    page = build_person(load_person(whole, "02"))
+    write_page(page, whole / "report/sub-02.html", whole / "report/figures/sub-02")
+    return page

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import yaml
+
+from plastimap.report.methods import listed, methods_text
+from plastimap.report.references import REFERENCES
+from plastimap.shipped import workflow_file
+
+ALL = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "report")
+
+
+@pytest.fixture
+def config() -> dict:
+    return yaml.safe_load(workflow_file("config/config.yaml").read_text(encoding="utf-8"))
+
+
+def test_only_what_ran_is_described(config: dict) -> None:
+    text = methods_text(config, ("dwi",)).markdown
+    assert "diffusion tensor" in text
+    assert "R2*" not in text
+    assert "Holm" not in text
+
+
+def test_text_follows_the_configuration(config: dict) -> None:
+    one = methods_text(config, ALL, contrast="MTsat").markdown
+    other = copy.deepcopy(config)
+    other["dwi"]["denoise"] = False
+    other["mpm"]["b1_correction"] = "none"
+    other["inference"].update(cluster_forming_p=0.005, family_correction="bonferroni")
+    other["smoothing"]["mpm"] = {"GM": 8, "WM": 7}
+    other["model"].update(coding="raw", covariates=[], group=None)
+    two = methods_text(other, ALL, contrast="T1w").markdown
+    assert "MP-PCA" in one
+    assert "MP-PCA" not in two
+    assert "C = 0.4" in one
+    assert "not corrected for the transmit field" in two
+    assert "p < 0.001 (uncorrected)" in one
+    assert "p < 0.005 (uncorrected)" in two
+    assert "Holm's method" in one
+    assert "Bonferroni's method" in two
+    assert "5 mm in grey and 3 mm in white matter (multi-parameter maps)" in one
+    assert "8 mm in grey and 7 mm in white matter (multi-parameter maps)" in two
+    assert "covariates age and TIV" in one
+    assert "with one group." in two
+    assert "N4" not in one
+    assert "N4" in two
+
+
+def test_citations_and_references_agree(config: dict) -> None:
+    methods = methods_text(config, ALL)
+    assert set(methods.keys) <= set(REFERENCES)
+    assert len(methods.references) == len(methods.keys) == len(set(methods.keys))
+    body, _, entries = methods.markdown.partition("**References**")
+    cited = {int(n) for group in re.findall(r"\[([\d, ]+)\]", body) for n in group.split(",")}
+    assert cited == set(range(1, len(methods.keys) + 1))
+    assert len(re.findall(r"^\d+\. ", entries, flags=re.MULTILINE)) == len(methods.keys)
+    assert set(re.findall(r'href="#ref-([^"]+)"', methods.html)) == set(methods.keys)
+    assert "[@" not in methods.markdown + methods.html
+
+
+def test_every_reference_can_be_cited(config: dict) -> None:
+    cited = set(methods_text(config, ALL, contrast="T1w").keys)
+    assert cited == set(REFERENCES)
+
+
+def test_names_from_the_configuration_are_escaped(config: dict) -> None:
+    config["rois"] = [{"name": "<b>hand</b>"}]
+    methods = methods_text(config, ("glm",))
+    assert "<b>" not in methods.html
+    assert "&lt;b&gt;hand" in methods.html
+
+
+def test_dois_look_like_dois() -> None:
+    without = [key for key, reference in REFERENCES.items() if not reference.doi]
+    assert without == ["holm1979"]
+    assert all(re.fullmatch(r"10\.\d{4,}/\S+", reference.doi) for reference in REFERENCES.values() if reference.doi)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (list("abc"), "a, b and c")]
+)
+def test_listed(names: list[str], text: str) -> None:
+    assert listed(names) == text
