@@ -29,8 +29,9 @@ study = open_study(
 paths = study.paths
 
 
-def code(script):
-    return code_id(Path(workflow.basedir, "scripts", f"{script}.py"))
+def code(script, files=None):
+    used = Path(workflow.basedir).glob(files) if files else []
+    return code_id(Path(workflow.basedir, "scripts", f"{script}.py"), *used)
 
 
 workdir: study.config["output_dir"]

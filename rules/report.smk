@@ -6,7 +6,7 @@ rule person_report:
         page=report(paths.person_page, caption="../workflow/report/person.rst", category="People"),
         figures=directory(paths.person_figures),
     params:
-        code=code("person_report"),
+        code=code("person_report", "workflow/report/*.*"),
         title=study.config["report"]["title"],
     log:
         log_of("person_report", "sub-{subject}"),
@@ -25,7 +25,7 @@ rule study_report:
         page=report(paths.report, caption="../workflow/report/study.rst", category="Study"),
         figures=directory(paths.study_figures),
     params:
-        code=code("study_report"),
+        code=code("study_report", "workflow/report/*.*"),
         title=study.config["report"]["title"],
     log:
         log_of("study_report"),

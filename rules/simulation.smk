@@ -2,6 +2,7 @@ rule planted_vs_found:
     """What a simulation planted against what the statistics found, and a contrast with nothing planted."""
     input:
         clusters=paths.clusters,
+        families=paths.families,
         effects=study.truth_files,
     output:
         found=paths.found,

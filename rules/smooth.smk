@@ -14,6 +14,8 @@ for kind in study.smooth_kinds:
         params:
             code=code("smooth"),
             pairs=kind.members,
+            maps=list(dict.fromkeys(name for name, _ in kind.members if name != "vbm")),
+            resolution=study.config["space"]["resolution"],
             kernels=study.config["smoothing"],
         log:
             log_of("smooth", *SCAN),

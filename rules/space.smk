@@ -80,7 +80,9 @@ for kind in study.target_kinds:
         input:
             maps=study.map_files,
             tissues=[paths.tissue(name) for name in TISSUES],
+            template_tissues=study.of_person(*map(paths.template_tissue, ANALYSED_TISSUES)),
             session=paths.to_template,
+            jacobian=paths.jacobian,
             person=study.of_person(paths.to_target),
             dwi=study.dwi_transform,
         output:

@@ -14,7 +14,10 @@ with job_log(snakemake.log[0]):
     made = process_dwi(series, bvals, bvecs, **snakemake.params.settings)
 
     about = {"sources": list(snakemake.input), "parameters": snakemake.params.settings, "notes": made.notes}
-    images = [(file, getattr(made, name.lower()), UNITS[name]) for name, file in zip(DWI_MAPS, snakemake.output.maps, strict=True)]
+    images = [
+        (file, getattr(made, name.lower()), UNITS[name])
+        for name, file in zip(DWI_MAPS, snakemake.output.maps, strict=True)
+    ]
     images += [
         (snakemake.output.b0, made.mean_b0, "arbitrary"),
         (snakemake.output.mask, made.mask, None),

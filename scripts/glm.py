@@ -8,7 +8,7 @@ import pandas as pd
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.stats.analysis import analyse
-from plastimap.stats.tables import model_summary, file_stem
+from plastimap.stats.tables import file_stem, model_summary
 from plastimap.writing import write_json, write_table
 
 with job_log(snakemake.log[0]):
@@ -37,6 +37,7 @@ with job_log(snakemake.log[0]):
         minimum_subjects=snakemake.params.minimum_subjects,
     )
     folder = Path(snakemake.output.maps)
+    folder.mkdir(parents=True, exist_ok=True)
     for test in result.tests:
         for kind, values in (("stat-t", test.t), ("stat-effect", test.effect)):
             name = folder / f"{file_stem(test)}_{kind}_statmap.nii.gz"

@@ -17,7 +17,9 @@ with job_log(snakemake.log[0]):
     b1 = None
     for file in snakemake.input.b1:
         measured = read_volume(file)
-        b1 = b1_on_grid(Volume(b1_ratio(measured.data, snakemake.params.protocol["b1_units"] or ""), measured.affine), grid)
+        b1 = b1_on_grid(
+            Volume(b1_ratio(measured.data, snakemake.params.protocol["b1_units"] or ""), measured.affine), grid
+        )
 
     fitted = fit_maps(
         echoes,

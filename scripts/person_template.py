@@ -21,7 +21,7 @@ with job_log(snakemake.log[0]):
     for label, warp, jacobian in zip(members, made.transforms, made.jacobians, strict=True):
         write_warp(folder / f"{label}_xfm.nii.gz", warp)
         write_volume(folder / f"{label}_jacobian.nii.gz", Volume(jacobian, made.template.affine))
-    about = {"space": "midpoint", "reference": snakemake.output.template, "notes": made.notes}
+    about = {"reference": snakemake.output.template, "notes": made.notes}
     for files, output in zip((snakemake.input.GM, snakemake.input.WM), snakemake.output.tissues, strict=True):
         pulled = [resample(read_volume(f), made.template, w) for f, w in zip(files, made.transforms, strict=True)]
         tissue = Volume(np.nan_to_num(np.mean(pulled, axis=0)), made.template.affine)

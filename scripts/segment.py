@@ -19,8 +19,12 @@ with job_log(snakemake.log[0]):
         Volume(made.corrected, structural.affine),
         sidecar=map_sidecar(**about, units=UNITS.get(contrast, "arbitrary")),
     )
-    write_volume(snakemake.output.mask, Volume(made.mask, structural.affine), sidecar=map_sidecar(**about, Type="Brain"))
+    write_volume(
+        snakemake.output.mask, Volume(made.mask, structural.affine), sidecar=map_sidecar(**about, Type="Brain")
+    )
     for name, file in zip(TISSUES, snakemake.output.tissues, strict=True):
         tissue = Volume(getattr(made, name.lower()), structural.affine)
         write_volume(file, tissue, sidecar=map_sidecar(**about, description=f"Probability of {name}"))
-    write_json(snakemake.output.qa, {"tiv_ml": made.tiv_ml, **made.qa, "priors_dice": made.priors_dice, "notes": made.notes})
+    write_json(
+        snakemake.output.qa, {"tiv_ml": made.tiv_ml, **made.qa, "priors_dice": made.priors_dice, "notes": made.notes}
+    )

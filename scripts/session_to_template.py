@@ -27,7 +27,6 @@ with job_log(snakemake.log[0]):
     about = map_sidecar(
         sources=[snakemake.input.structural, snakemake.input.template],
         notes=notes,
-        space="midpoint",
         reference=snakemake.input.template,
         description="Pull map: a point of the midpoint to the same point of the session",
     )

@@ -3,20 +3,33 @@
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
-from plastimap.paths import UNITS, kind
+from plastimap.paths import ANALYSED_TISSUES, UNITS, kind
+from plastimap.space.mni import averaged, standard_tissues
 from plastimap.space.smooth import gaussian, tissue_weighted
+from plastimap.transforms import grid_of
 
 with job_log(snakemake.log[0]):
     maps = dict(zip(snakemake.params.maps, snakemake.input.maps, strict=True))
-    modulated = {tissue: read_volume(file) for tissue, file in zip(("GM", "WM"), snakemake.input.modulated, strict=True)}
+    given = list(snakemake.input.modulated)
+    volumes = dict(zip(ANALYSED_TISSUES, map(read_volume, given), strict=bool(given)))
+    notes = []
+    if not given:
+        # Warped maps that were made elsewhere come without this person's tissues.
+        notes.append("smoothed with the template's tissue probabilities: the person's own are not there")
+        standard, grid = standard_tissues(), grid_of(read_volume(snakemake.input.maps[0]))
+        volumes = {tissue: averaged(getattr(standard, tissue.lower()), grid) for tissue in ANALYSED_TISSUES}
+
     for (name, tissue), file in zip(snakemake.params.pairs, snakemake.output.images, strict=True):
-        weight, fwhm = modulated[tissue], snakemake.params.kernels[kind(name)][tissue]
-        sources = [] if name == "vbm" else [maps[name]]
+        weight, fwhm = volumes[tissue], snakemake.params.kernels[kind(name)][tissue]
         if name == "vbm":
             data = gaussian(weight.data, fwhm, weight.voxel_size)
         else:
             data = tissue_weighted(read_volume(maps[name]).data, weight.data, fwhm, weight.voxel_size)
         about = map_sidecar(
-            sources=[*sources, *snakemake.input.modulated], units=UNITS[name], parameters={"FWHM_mm": fwhm}, **snakemake.params.space
+            sources=[*([maps[name]] if name in maps else []), *given],
+            units=UNITS[name],
+            parameters={"FWHM_mm": fwhm, "tissue": tissue},
+            resolution_mm=snakemake.params.resolution,
+            notes=notes,
         )
         write_volume(file, Volume(data, weight.affine), sidecar=about)

@@ -41,7 +41,10 @@ def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Probl
     from plastimap.stats.design import design_problems
 
     model = config["model"]
-    computed = {"tiv", *(f"{outcome}_{name}" for outcome in config["behaviour"]["outcomes"] for name in CURVE_PARAMETERS)}
+    computed = {
+        "tiv",
+        *(f"{outcome}_{name}" for outcome in config["behaviour"]["outcomes"] for name in CURVE_PARAMETERS),
+    }
     people = pd.DataFrame([line for line in manifest.participants if line["participant_id"] in set(manifest.people)])
     found = design_problems(
         people, group=model["group"], covariates=model["covariates"], contrasts=model["contrasts"], computed=computed

@@ -63,7 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="simulate a study with known truth, run it, compare planted with found")
     demo.add_argument("output_dir", type=Path, nargs="?", default=Path("demo"))
     demo.add_argument("--seed", type=int, default=1)
-    demo.add_argument("--group-only", action="store_true", help=argparse.SUPPRESS)
     _add_execution(demo)
     demo.set_defaults(command=_demo)
 
@@ -110,10 +109,12 @@ def _run(options: argparse.Namespace) -> int:
     if config is None:
         return EXIT_PROBLEMS
     target = "all" if options.level == "group" else "participant"
-    command = snakemake_command(config, target=target, cores=options.cores, profile=options.profile, dry_run=options.dry_run)
+    command = snakemake_command(
+        config, target=target, cores=options.cores, profile=options.profile, dry_run=options.dry_run
+    )
     sys.stdout.flush()
     # Replacing this process keeps signals, exit code and terminal as Snakemake has them.
-    os.execve(command[0], command, _environment())
+    return os.execve(command[0], command, _environment())  # noqa: S606
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -128,7 +129,11 @@ def _demo(options: argparse.Namespace) -> int:
     problem = _simulated(raw, _simulation_spec(None, options.seed))
     if problem:
         return problem
-    study = {"bids_dir": str(raw.resolve()), "output_dir": str(derivatives.resolve()), "truth": str((raw / "truth").resolve())}
+    study = {
+        "bids_dir": str(raw.resolve()),
+        "output_dir": str(derivatives.resolve()),
+        "truth": str((raw / "truth").resolve()),
+    }
     config, problems = load_config([workflow_file("config/examples/demo.yaml"), study])
     if errors(problems):
         print(format_problems(problems), file=sys.stderr)
@@ -190,8 +195,7 @@ def _save(config: Mapping[str, Any]) -> None:
 
 
 def _tell(study: Study, place: Path) -> None:
-    people = len(study.subjects)
-    print(f"{people} {'person' if people == 1 else 'people'}, {len(study.scans)} scans, structural image: {study.contrast}")
+    print(f"people: {len(study.subjects)}, scans: {len(study.scans)}, structural image: {study.contrast}")
     for stage in STAGES:
         print(f"  {stage:<10} {'left out: ' + study.left_out[stage] if stage in study.left_out else 'yes'}")
     print(f"manifest: {place / Paths.manifest}")

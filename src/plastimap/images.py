@@ -162,7 +162,8 @@ def write_volume(path: PathLike, volume: Volume, *, sidecar: Mapping[str, Any] |
     image.set_qform(volume.affine, code=1)
     with replacing(path) as beside:
         if str(path).endswith(".gz"):
-            with igzip.open(beside, "wb", compresslevel=COMPRESSION_LEVEL) as stream:
+            # No name and no time in the gzip header: equal images are equal files.
+            with open(beside, "wb") as raw, igzip.IGzipFile("", "wb", COMPRESSION_LEVEL, raw, mtime=0) as stream:
                 image.to_stream(stream)
         else:
             image.to_filename(beside)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class JobFailed(SystemExit):
 
 
 @contextmanager
-def job_log(log: str | os.PathLike[str]) -> Iterator[None]:
+def job_log(log: str | os.PathLike[str]) -> Generator[None]:
     """Send all output of a script to its log, and turn a failure into one line a person can read.
 
     Parameters
@@ -55,7 +55,7 @@ def job_log(log: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def _one_blas_thread() -> Generator[None]:
     # More than one thread changes the order of sums, and spins inside parallel scans.
     from threadpoolctl import threadpool_limits
 

@@ -24,15 +24,15 @@ NUMERICAL = frozenset(
 """Packages whose version belongs to a result (each is imported under its distribution's name)."""
 
 
-def code_id(script: str | Path, *also: str) -> str:
+def code_id(script: str | Path, *files: str | Path) -> str:
     """Hash of what a script does.
 
     Parameters
     ----------
     script : path-like
         A Python file.
-    *also : str
-        Library modules that it reaches in ways an import statement does not show.
+    *files : path-like
+        Files it reads that are part of the program, such as page templates; their content counts.
 
     Returns
     -------
@@ -41,26 +41,26 @@ def code_id(script: str | Path, *also: str) -> str:
         the script and of every `plastimap` module it imports, however deeply,
         and from the versions of the numerical packages these import.
     """
-    return _code_id(Path(script).resolve(), also)
+    return _code_id(Path(script).resolve(), tuple(sorted(map(Path, files))))
 
 
 @cache
-def _code_id(script: Path, also: tuple[str, ...]) -> str:
-    modules = _reached(script, also)
-    files = [script, *(modules[name] for name in sorted(modules))]
-    packages = {name.partition(".")[0] for file in files for name in _meaning(file)[1]}
+def _code_id(script: Path, files: tuple[Path, ...]) -> str:
+    modules = _reached(script)
+    code = [script, *(modules[name] for name in sorted(modules))]
+    packages = {name.partition(".")[0] for file in code for name in _meaning(file)[1]}
     digest = hashlib.sha256(f"python={sys.version_info[:2]}".encode())
-    for file in files:
-        digest.update(hashlib.sha256(_meaning(file)[0].encode()).digest())
+    for content in (*(_meaning(file)[0].encode() for file in code), *(file.read_bytes() for file in files)):
+        digest.update(hashlib.sha256(content).digest())
     for name in sorted(packages & NUMERICAL):
         digest.update(f"{name}={version(name)}".encode())
     return digest.hexdigest()[:16]
 
 
-def _reached(script: Path, also: tuple[str, ...]) -> dict[str, Path]:
+def _reached(script: Path) -> dict[str, Path]:
     """Every library module that `script` imports, however deeply: name → file."""
     modules: dict[str, Path] = {}
-    waiting = [*_meaning(script)[1], *also]
+    waiting = [*_meaning(script)[1]]
     while waiting:
         name = waiting.pop()
         file = _module_file(name) if name.partition(".")[0] == PACKAGE else None

@@ -16,7 +16,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.images import Volume
-from plastimap.transforms import Warp, apply_matrix, grid_of, jacobian, resample, world_points
+from plastimap.transforms import Warp, apply_matrix, grid_of, inverse, jacobian, resample, world_points
 from plastimap.warpfiles import RAS_LPS
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
+    import SimpleITK
 
 Metric = Literal["NMI", "NCC", "SSD"]
 
@@ -122,7 +122,7 @@ def deformable(
     metric: Metric = "NCC",
     radius: int = 2,
     iterations: Sequence[int] = (60, 40, 15),
-    smoothing: tuple[float, float] = (1.732, 0.707),
+    smoothing: tuple[float, float] = (2.0, 0.5),
     weights: Sequence[float] | None = None,
     diffeomorphic: bool = True,
 ) -> Warp:
@@ -182,15 +182,15 @@ def deformable(
     return result
 
 
-def to_itk(volume: Volume) -> sitk.Image:
-    """A 3D volume as a SimpleITK image of float32 (LPS); NaN becomes 0.
+def to_itk(volume: Volume) -> SimpleITK.Image:
+    """Turn a 3D volume into a SimpleITK image of float32 (LPS); NaN becomes 0.
 
     Raises
     ------
     RegistrationProblem
         When the volume's axes are not orthogonal: ITK knows no shears.
     """
-    import SimpleITK as sitk
+    import SimpleITK
 
     lps = RAS_LPS @ volume.affine
     spacing = volume.voxel_size
@@ -198,7 +198,7 @@ def to_itk(volume: Volume) -> sitk.Image:
     if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
         raise RegistrationProblem("the image's axes are not at right angles; resample it to an orthogonal grid")
     data = np.nan_to_num(volume.data.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.T))
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(data.T))
     image.SetSpacing([float(size) for size in spacing])
     image.SetOrigin([float(value) for value in lps[:3, 3]])
     image.SetDirection([float(value) for value in _orthonormal(direction).ravel()])
@@ -211,10 +211,10 @@ def _orthonormal(direction: NDArray[np.float64]) -> NDArray[np.float64]:
     return left @ right
 
 
-def _field_from_itk(image: sitk.Image) -> NDArray[np.float32]:
-    import SimpleITK as sitk
+def _field_from_itk(image: SimpleITK.Image) -> NDArray[np.float32]:
+    import SimpleITK
 
-    lps = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3)
+    lps = SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0, 3)
     return np.ascontiguousarray(lps * np.array([-1.0, -1.0, 1.0]), dtype=np.float32)
 
 
@@ -286,7 +286,7 @@ def _greedy(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keep what the optimiser's Fortran heritage writes to the process's own stdout and stderr from showing."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -304,7 +304,7 @@ def _quiet() -> Iterator[None]:
 
 
 def starting_position(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
-    """Pull matrix to start from: identity, or a shift of centre of mass to centre of mass, whichever correlates more."""
+    """Pull matrix to start from: identity, or centre of mass to centre of mass, whichever correlates more."""
     shift = np.eye(4)
     shift[:3, 3] = centre_of_mass(moving) - centre_of_mass(fixed)
     extent = np.array(fixed.shape) * fixed.voxel_size
@@ -350,7 +350,7 @@ def overlap_share(matrix: NDArray[np.float64], fixed: Volume, moving: Volume) ->
     """Share of the fixed image's foreground (non-zero, finite) that a pull matrix takes into the moving image's box."""
     foreground = np.nan_to_num(fixed.data) != 0
     points = world_points(grid_of(fixed))[:, foreground][:, ::7]
-    voxels = apply_matrix(np.linalg.inv(moving.affine) @ matrix, points)
+    voxels = apply_matrix(inverse(moving.affine) @ matrix, points)
     last = np.array(moving.shape).reshape(3, 1) - 0.5
     inside = ((voxels >= -0.5) & (voxels <= last)).all(axis=0)
     return float(inside.mean()) if inside.size else 0.0

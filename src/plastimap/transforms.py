@@ -92,6 +92,11 @@ def _along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return values.reshape(shape)
 
 
+def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse of an affine matrix, float64."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
 def apply_matrix(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points of shape (3, ...) under an affine matrix of shape (4, 4)."""
     moved = matrix[:3, :3] @ points.reshape(3, -1) + matrix[:3, 3:]
@@ -109,7 +114,7 @@ def transform_points(chain: Chain, points: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def as_steps(chain: Chain) -> list[Transform]:
-    """A chain as a list of transforms, checked.
+    """Check a chain and list its transforms.
 
     Raises
     ------
@@ -127,7 +132,7 @@ def as_steps(chain: Chain) -> list[Transform]:
 
 def displacement_at(warp: Warp, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Displacement of `warp` in millimetres at world points of shape (3, ...)."""
-    voxels = apply_matrix(np.linalg.inv(warp.affine), points)
+    voxels = apply_matrix(inverse(warp.affine), points)
     parts = [
         ndimage.map_coordinates(warp.displacement[..., d], voxels, order=1, mode="nearest", output=np.float64)
         for d in range(3)
@@ -179,7 +184,7 @@ def resample(
 
 def _source_voxels(grid: Grid, steps: list[Transform], source: NDArray[np.float64]) -> NDArray[np.float64]:
     points = transform_points(steps, world_points(grid))
-    voxels = apply_matrix(np.linalg.inv(source), points)
+    voxels = apply_matrix(inverse(source), points)
     # A point that misses a voxel centre by rounding alone must not count as outside at the edge.
     nearest = np.rint(voxels)
     close = np.abs(voxels - nearest) < 1e-5
@@ -190,15 +195,18 @@ def _source_voxels(grid: Grid, steps: list[Transform], source: NDArray[np.float6
 def _interpolate(data: NDArray[Any], voxels: NDArray[np.float64], order: int, validity: bool) -> NDArray[np.float32]:
     finite = np.isfinite(data)
     filled = np.where(finite, data, 0).astype(np.float32)
-    # "grid-constant" lets values fade over the last voxel's half instead of stopping at its centre.
-    values = ndimage.map_coordinates(filled, voxels, order=order, mode="grid-constant", output=np.float32)
+    values = _sampled(filled, voxels, order)
     if not validity:
         return values
-    share = ndimage.map_coordinates(
-        finite.astype(np.float32), voxels, order=min(order, 1), mode="grid-constant", output=np.float32
-    )
+    share = _sampled(finite.astype(np.float32), voxels, min(order, 1))
     valid = share >= VALIDITY_THRESHOLD
     return np.divide(values, share, out=np.full_like(values, np.nan), where=valid)
+
+
+def _sampled(data: NDArray[np.float32], voxels: NDArray[np.float64], order: int) -> NDArray[np.float32]:
+    # "grid-constant" lets values fade over the last voxel's half instead of stopping at its centre.
+    sampled = ndimage.map_coordinates(data, voxels, order=order, mode="grid-constant", output=np.float32)
+    return np.asarray(sampled, dtype=np.float32)
 
 
 def compose(chain: Chain, grid: Volume | Warp | Grid) -> Warp:
@@ -218,7 +226,7 @@ def compose(chain: Chain, grid: Volume | Warp | Grid) -> Warp:
 
 
 def jacobian(warp: Warp) -> NDArray[np.float32]:
-    """Determinant of a pull map's derivative, shape (X, Y, Z).
+    """Compute the determinant of a pull map's derivative, shape (X, Y, Z).
 
     Central differences inside, one-sided at the edge. Greater than 1 where the
     source is larger than the target: the volume of a target voxel times the
@@ -231,7 +239,7 @@ def jacobian(warp: Warp) -> NDArray[np.float32]:
 
 
 def jacobian_matrix(warp: Warp) -> NDArray[np.float32]:
-    """Derivative of ``p + displacement(p)``, shape (3, 3, X, Y, Z): row = component, column = world axis."""
+    """Compute the derivative of ``p + displacement(p)``, shape (3, 3, X, Y, Z): component, then world axis."""
     to_voxel = np.linalg.inv(warp.affine[:3, :3]).astype(np.float32)
     result = np.empty((3, 3, *warp.displacement.shape[:3]), dtype=np.float32)
     for component in range(3):
@@ -247,7 +255,7 @@ def _index_slopes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def invert(warp: Warp, grid: Volume | Warp | Grid | None = None, *, iterations: int = 30) -> Warp:
-    """The inverse of a pull map, by fixed-point iteration.
+    """Invert a pull map by fixed-point iteration.
 
     Parameters
     ----------
@@ -270,7 +278,7 @@ def invert(warp: Warp, grid: Volume | Warp | Grid | None = None, *, iterations: 
     """
     target = grid_of(warp if grid is None else grid)
     points = world_points(target)
-    start = apply_matrix(np.linalg.inv(warp.matrix), points)
+    start = apply_matrix(inverse(warp.matrix), points)
     found = start.copy()
     error = np.inf
     for _ in range(iterations):

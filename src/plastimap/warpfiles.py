@@ -64,7 +64,7 @@ def read_warp(path: PathLike) -> Warp:
     try:
         image = nib.Nifti1Image.from_filename(path)
         field = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except Exception as error:
         raise ImageProblem(f"{path}: not a readable warp ({error}); make it again") from error
     if field.ndim != 5 or field.shape[3:] != (1, 3):
         raise ImageProblem(f"{path}: a warp has shape (X, Y, Z, 1, 3), this image {field.shape}")

@@ -24,11 +24,11 @@ WIDTH = 100
 class LogHandler(LogHandlerBase):
     """One moving line on a terminal, a line every few seconds elsewhere; problems in full."""
 
-    writes_to_stream = True  # pyright: ignore[reportAssignmentType]
-    writes_to_file = False  # pyright: ignore[reportAssignmentType]
-    has_filter = True  # pyright: ignore[reportAssignmentType]
-    has_formatter = True  # pyright: ignore[reportAssignmentType]
-    needs_rulegraph = False  # pyright: ignore[reportAssignmentType]
+    writes_to_stream = True  # pyright: ignore[reportIncompatibleMethodOverride]
+    writes_to_file = False  # pyright: ignore[reportIncompatibleMethodOverride]
+    has_filter = True  # pyright: ignore[reportIncompatibleMethodOverride]
+    has_formatter = True  # pyright: ignore[reportIncompatibleMethodOverride]
+    needs_rulegraph = False  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __post_init__(self) -> None:
         self._jobs: dict[int, str] = {}
@@ -39,20 +39,18 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show what a person wants to see of a record."""
-        event = getattr(record, "event", None)
+        event, told = getattr(record, "event", None), record.__dict__
         if event == LogEvent.JOB_INFO:
-            self._jobs[record.__dict__["jobid"]] = job_name(record.__dict__["rule_name"], record.__dict__["wildcards"])
+            self._jobs[told["jobid"]] = job_name(told["rule_name"], told["wildcards"])
         elif event == LogEvent.JOB_FINISHED:
-            self._current = self._jobs.pop(record.__dict__["job_id"], self._current)
+            self._current = self._jobs.pop(told["job_id"], self._current)
         elif event == LogEvent.PROGRESS:
-            self._progress(record.__dict__["done"], record.__dict__["total"])
+            self._progress(told["done"], told["total"])
         elif event == LogEvent.JOB_ERROR:
-            self._say(job_failure(self._jobs.get(record.__dict__["jobid"], record.__dict__["rule_name"]), record.__dict__))
+            self._say(job_failure(self._jobs.get(told["jobid"]) or str(told["rule_name"]), told))
         elif event == LogEvent.RUN_INFO:
             self._say(f"{record.__dict__['stats'].get('total', 0)} jobs to do")
-        elif event is None and (record.levelno >= logging.WARNING or _worth_saying(record.getMessage())):
-            self._say(record.getMessage())
-        elif event == LogEvent.ERROR:
+        elif event == LogEvent.ERROR or (event is None and _worth_saying(record)):
             self._say(record.getMessage())
 
     def _progress(self, done: int, total: int) -> None:
@@ -108,5 +106,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _worth_saying(message: str) -> bool:
-    return message.startswith(("Nothing to be done", "Trying to restart"))
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.getMessage().startswith(
+        ("Nothing to be done", "Trying to restart")
+    )

@@ -17,7 +17,11 @@ def test_quality_files_find_their_scan() -> None:
 
 
 def test_people_get_mean_tiv_covariates_and_curves() -> None:
-    quality = {"sub-01_ses-1": {"tiv_ml": 1400, "notes": ["x"]}, "sub-01_ses-2": {"tiv_ml": 1500}, "sub-02": {"tiv_ml": 1300}}
+    quality = {
+        "sub-01_ses-1": {"tiv_ml": 1400, "notes": ["x"]},
+        "sub-01_ses-2": {"tiv_ml": 1500},
+        "sub-02": {"tiv_ml": 1300},
+    }
     scans = scan_table(DAYS, quality)
     assert list(scans["scan"]) == sorted(DAYS)
     assert "notes" not in scans
@@ -25,7 +29,9 @@ def test_people_get_mean_tiv_covariates_and_curves() -> None:
     fits = pd.DataFrame({"participant_id": ["sub-01"], "outcome": ["rt_ms"], "delta": [-20.0], "flag": [""]})
     table = participant_table(scans, people, fits).set_index("participant_id")
     assert list(table.index) == ["sub-01", "sub-02"]
-    assert table.loc["sub-01", ["tiv", "n_sessions", "age", "rt_ms_delta"]].tolist() == pytest.approx([1450, 2, 30, -20])
+    assert table.loc["sub-01", ["tiv", "n_sessions", "age", "rt_ms_delta"]].tolist() == pytest.approx(
+        [1450, 2, 30, -20]
+    )
     assert pd.isna(table.loc["sub-02", "rt_ms_delta"])
 
 

@@ -35,5 +35,8 @@ def test_every_dependency_has_a_reason() -> None:
 
 
 def test_the_lock_file_holds_every_dependency() -> None:
-    pins = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    pins = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
     assert {name.replace("_", "-") for name in declared()} <= pins

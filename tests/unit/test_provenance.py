@@ -55,6 +55,18 @@ def test_a_new_version_of_a_numerical_package_counts(package: Path, monkeypatch:
     assert fresh(package) != before
 
 
+def test_files_of_the_program_count_by_content(package: Path) -> None:
+    page = package / "page.j2"
+    page.write_text("one")
+    before = code_id(package / "script.py", page)
+    page.touch()
+    provenance._code_id.cache_clear()
+    assert code_id(package / "script.py", page) == before
+    page.write_text("two")
+    provenance._code_id.cache_clear()
+    assert code_id(package / "script.py", page) != before
+
+
 def test_every_script_has_an_id() -> None:
     scripts = sorted((Path(__file__).parents[2] / "scripts").glob("*.py"))
     assert scripts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,7 @@ def correct_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]
     ValueError
         When the mask is empty or holds no positive intensities.
     """
-    import SimpleITK as sitk
+    import SimpleITK
 
     data = np.asarray(volume.data, dtype=np.float32)
     usable = mask & np.isfinite(data) & (data > 0)
@@ -44,25 +46,27 @@ def correct_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]
         raise ValueError("the mask holds no positive intensities, so that no bias field can be estimated")
     # N4 works on logarithms; a common scale keeps its histogram the same for any unit.
     scale = float(np.median(data[usable]))
-    image = _as_image(np.where(usable, data / scale, 0).astype(np.float32), volume, sitk)
-    inside = _as_image(usable.astype(np.uint8), volume, sitk)
-    shrink = [max(1, int(round(WORKING_MM / size))) for size in volume.voxel_size]
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    image = _as_image(np.where(usable, data / scale, 0).astype(np.float32), volume)
+    inside = _as_image(usable.astype(np.uint8), volume)
+    shrink = [max(1, round(WORKING_MM / float(size))) for size in volume.voxel_size]
+    threads = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
     n4.SetNumberOfThreads(1)
     n4.SetMaximumNumberOfIterations(list(ITERATIONS))
     n4.SetConvergenceThreshold(1e-4)
-    n4.Execute(sitk.Shrink(image, shrink), sitk.Shrink(inside, shrink))
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(inside, shrink))
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
-        log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
+        log_field = SimpleITK.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
     finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     log_field = log_field - log_field[usable].mean()
     return (data / np.exp(log_field)).astype(np.float32)
 
 
-def _as_image(data: NDArray[np.generic], volume: Volume, sitk: object) -> object:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.T))  # type: ignore[attr-defined]
+def _as_image(data: NDArray[np.generic], volume: Volume) -> Any:
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(data.T))
     image.SetSpacing([float(size) for size in volume.voxel_size])
     return image

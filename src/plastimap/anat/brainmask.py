@@ -90,13 +90,13 @@ def brain_mask(volume: Volume, *, skull_stripped: bool | None = None) -> BrainMa
     volume_ml = float(solid.sum()) * working.voxel_volume / 1000
     stripped = volume_ml <= LARGEST_BRAIN_ML if skull_stripped is None else skull_stripped
     if stripped:
-        found = solid.astype(np.float32)
+        found = Volume(solid.astype(np.float32), working.affine)
         matrix, method = None, "foreground"
         notes = (f"a brain without skull: the foreground of {volume_ml:.0f} ml was taken",)
     else:
         brain = brain_of_head(working)
         found, matrix, method, notes = brain.probability, brain.matrix, "head", ()
-    mask = _on_scan(found, working, volume)
+    mask = _on_scan(found, volume)
     if not mask.any():
         raise BrainMaskProblem("nothing of a brain's size and place was found; give a mask (desc-brain_mask)")
     return BrainMask(mask, method, notes, matrix)
@@ -129,11 +129,11 @@ def _otsu(values: NDArray[np.float64]) -> float:
 
 
 def _solid(foreground: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The largest piece, its fissures closed and its holes filled."""
-    piece = largest_piece(np.asarray(ndimage.binary_opening(foreground)))
+    """Keep the largest piece, its fissures closed and its holes filled."""
+    piece = largest_piece(np.asarray(ndimage.binary_opening(foreground), dtype=bool))
     return closed(piece, voxel_size, CLOSING_MM / 2)
 
 
-def _on_scan(probability: NDArray[np.float32], working: Volume, volume: Volume) -> NDArray[np.bool_]:
-    sampled = sample(probability, working.affine, volume.shape, volume.affine)
+def _on_scan(probability: Volume, volume: Volume) -> NDArray[np.bool_]:
+    sampled = sample(probability.data, probability.affine, volume.shape, volume.affine)
     return np.asarray(ndimage.binary_fill_holes(largest_piece(sampled > 0.5)), dtype=bool)

@@ -74,7 +74,7 @@ def sample(
     out = ndimage.affine_transform(
         np.asarray(data, dtype=np.float32),
         pull[:3, :3],
-        offset=pull[:3, 3],
+        offset=pull[:3, 3],  # pyright: ignore[reportArgumentType]
         output_shape=shape,
         order=order,
         mode="constant",
@@ -92,9 +92,9 @@ def smooth_mm(data: NDArray[np.generic], voxel_size: NDArray[np.float64], fwhm_m
 
 
 def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest face-connected piece of a mask; an empty mask stays empty."""
-    labels: Any
-    labels, count = ndimage.label(mask)
+    """Keep the largest face-connected piece of a mask; an empty mask stays empty."""
+    found: Any = ndimage.label(mask)
+    labels, count = found
     if count == 0:
         return mask
     sizes = np.bincount(labels.ravel())
@@ -103,13 +103,13 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def within(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64], distance_mm: float) -> NDArray[np.bool_]:
-    """`mask` grown by a ball of radius `distance_mm`."""
-    distance = ndimage.distance_transform_edt(~mask, sampling=tuple(voxel_size))
-    return np.asarray(distance <= distance_mm, dtype=bool)
+    """Grow `mask` by a ball of radius `distance_mm`."""
+    distance = np.asarray(ndimage.distance_transform_edt(~mask, sampling=tuple(voxel_size)))
+    return distance <= distance_mm
 
 
 def closed(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64], radius_mm: float) -> NDArray[np.bool_]:
-    """`mask` with fissures up to twice `radius_mm` wide closed, and its holes filled."""
+    """Close fissures of `mask` up to twice `radius_mm` wide, and fill its holes."""
     # On a grid wide enough that the edge of the field of view does not count as tissue.
     margin = int(np.ceil(radius_mm / float(np.min(voxel_size)))) + 1
     wide = np.pad(mask, margin)
@@ -117,3 +117,20 @@ def closed(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64], radius_mm: 
     shrunk = ~within(~grown, voxel_size, radius_mm)
     inner = (slice(margin, -margin),) * 3
     return np.asarray(ndimage.binary_fill_holes(shrunk[inner] | mask), dtype=bool)
+
+
+def around(volume: Volume, mask: NDArray[np.bool_], margin_mm: float) -> tuple[slice, slice, slice]:
+    """Find the box of voxels that holds `mask` with a margin, cut at the field of view."""
+    found: list[slice] = []
+    for axis in range(3):
+        present = np.nonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))[0]
+        margin = int(np.ceil(margin_mm / float(volume.voxel_size[axis])))
+        found.append(slice(max(0, int(present[0]) - margin), int(present[-1]) + margin + 1))
+    return found[0], found[1], found[2]
+
+
+def cropped(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
+    """Cut `volume` to a box of voxels; what remains keeps its place in the world."""
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return Volume(volume.data[box], affine)

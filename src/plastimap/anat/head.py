@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from plastimap import registration
-from plastimap.anat.grids import closed, largest_piece, smooth_mm, within
+from plastimap.anat.grids import around, closed, cropped, largest_piece, smooth_mm, within
 from plastimap.anat.matching import SMOOTHING, WarpedPriors, match_priors, warp_priors
 from plastimap.anat.priors import load_priors
 from plastimap.anat.surface import Intensities, fill_surface, inflate
@@ -37,6 +37,9 @@ SECOND_RIM = (2.25, 2.0)
 NEAR_MM = 8.0
 """Images are compared this far outside the outline."""
 
+BOX_MARGIN_MM = 24.0
+"""The head is cut to the balloon with this margin: the balloon may have missed that much."""
+
 SULCUS_MM = 10.0
 """Sulci up to this width are intracranial, however dark they are."""
 
@@ -48,9 +51,9 @@ SMOOTHING_MM = 3.0
 
 @dataclass(frozen=True)
 class HeadBrain:
-    """The brain of a head, on the head's grid: probability (X, Y, Z), affine pull matrix to the template."""
+    """The brain of a head: its probability around it, and an affine pull matrix to the template."""
 
-    probability: NDArray[np.float32]
+    probability: Volume
     matrix: NDArray[np.float64]
 
 
@@ -74,6 +77,10 @@ def brain_of_head(head: Volume) -> HeadBrain:
     resolution = float(head.voxel_size[0])
     priors = load_priors(resolution)
     balloon = balloon_brain(head)
+    if not balloon.any():
+        return HeadBrain(Volume(np.zeros(head.shape, dtype=np.float32), head.affine), np.eye(4))
+    box = around(head, balloon, BOX_MARGIN_MM)
+    head, balloon = cropped(head, box), balloon[box]
     bright = float(np.percentile(head.data[balloon], 99))
     clipped = Volume(np.clip(head.data, 0, bright).astype(np.float32), head.affine)
 
@@ -86,14 +93,14 @@ def brain_of_head(head: Volume) -> HeadBrain:
     first, csf = brain_probability(head, warp_priors(priors, loose, head), rim=FIRST_RIM)
     tight = match_priors(clipped, first > 0.5, resolution_mm=resolution, csf_level=csf, initial=matrix)
     second, _ = brain_probability(head, warp_priors(priors, tight, head), rim=SECOND_RIM)
-    return HeadBrain(second, tight.matrix)
+    return HeadBrain(Volume(second, head.affine), tight.matrix)
 
 
 def balloon_brain(head: Volume) -> NDArray[np.bool_]:
-    """The brain as the deformable surface sees it; `head` as in :func:`brain_of_head`."""
+    """See the brain as the deformable surface does; `head` as in :func:`brain_of_head`."""
     size = float(head.voxel_size[0])
     limits, tissue = _limits_and_tissue(head.data)
-    piece = largest_piece(np.asarray(ndimage.binary_opening(tissue)))
+    piece = largest_piece(np.asarray(ndimage.binary_opening(tissue), dtype=bool))
     crown = np.nonzero(piece.sum(axis=(0, 1)) * size**2 > CROWN_MM2)[0]
     top = int(crown.max()) if crown.size else head.shape[2] - 1
     piece[:, :, : max(0, top - round(HEAD_HEIGHT_MM / size))] = False

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from plastimap import registration
-from plastimap.anat.grids import resample_isotropic, sample, within
+from plastimap.anat.grids import around, cropped, resample_isotropic, sample, within
 from plastimap.anat.priors import TISSUES, Priors, load_priors
 from plastimap.images import Volume
 from plastimap.transforms import Grid, Transform, Warp, apply_matrix, grid_of, transform_points
@@ -58,6 +58,7 @@ def match_priors(
     resolution_mm: float,
     csf_level: float | None = None,
     initial: NDArray[np.float64] | None = None,
+    refine: bool = True,
     iterations: Sequence[int] = (60, 40, 0),
 ) -> Warp:
     """Match the template to a brain.
@@ -73,7 +74,9 @@ def match_priors(
     csf_level : float, optional
         Intensity of CSF; a low percentile of the brain unless given.
     initial : ndarray, shape (4, 4), optional
-        Pull matrix scan to template of an earlier match; it is refined.
+        Pull matrix scan to template of an earlier match.
+    refine : bool
+        Whether an `initial` is to be improved before the deformable match.
     iterations : sequence of int
         Of the deformable match, coarsest level first.
 
@@ -90,8 +93,11 @@ def match_priors(
     template = _parenchyma_template(load_priors(resolution_mm))
     fixed, inside = _parenchyma(brain, mask, resolution_mm, csf_level)
     near = within(inside, fixed.voxel_size, MARGIN_MM)
-    start = _centred(fixed, template) if initial is None else initial
-    matrix = registration.affine(fixed, template, metric="NCC", fixed_mask=near, initial=start, fast=True)
+    box = around(fixed, near, 2 * resolution_mm)
+    fixed, near = cropped(fixed, box), near[box]
+    matrix = _centred(fixed, template) if initial is None else initial
+    if refine or initial is None:
+        matrix = registration.affine(fixed, template, metric="NCC", fixed_mask=near, initial=matrix, fast=True)
     return registration.deformable(
         fixed, template, affine=matrix, fixed_mask=near, iterations=iterations, smoothing=SMOOTHING
     )
@@ -106,7 +112,7 @@ def warp_priors(
     # The way to the template is the same for all priors and is gone once.
     index = np.stack(np.nonzero(where)).astype(np.float64)
     points = transform_points(warp, affine[:3, :3] @ index + affine[:3, 3:])
-    voxels = apply_matrix(np.linalg.inv(priors.gm.affine), points)
+    voxels = apply_matrix(np.asarray(np.linalg.inv(priors.gm.affine), dtype=np.float64), points)
     pulled = [_pull(volume, voxels, where, 0.0) for volume in (priors.gm, priors.wm, priors.csf)]
     return WarpedPriors(*pulled, distance=_pull(priors.distance, voxels, where, OUTSIDE_MM))
 

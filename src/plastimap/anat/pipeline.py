@@ -20,6 +20,9 @@ from plastimap.transforms import folding_share, jacobian
 MATCHING_MM = (2.0, 3.0)
 """Finest and coarsest voxel size at which the priors are matched."""
 
+RIM_MM = 1.0
+"""The brain's space reaches this far outside the template's brain, where a scan without skull does not show its end."""
+
 LOW_DICE = 0.7
 """Overlap of warped priors and result below which a match deserves a look."""
 
@@ -105,29 +108,30 @@ def segment_scan(
     """
     found = _mask_of(volume, mask, skull_stripped, mask_method)
     finite = np.isfinite(volume.data)
-    if quantitative:
-        corrected = np.array(volume.data, dtype=np.float32)
-    else:
-        corrected = correct_bias(volume, found.mask)
+    corrected = np.array(volume.data, dtype=np.float32) if quantitative else correct_bias(volume, found.mask)
     image = _bounded(corrected, found.mask & finite)
     resolution = float(np.clip(volume.voxel_size.min(), *MATCHING_MM))
-    warp = match_priors(Volume(image, volume.affine), found.mask, resolution_mm=resolution, initial=found.matrix)
+    brain = Volume(image, volume.affine)
+    warp = match_priors(brain, found.mask, resolution_mm=resolution, initial=found.matrix, refine=False)
     # The priors are smooth: those of the matching grid serve every finer scan.
-    priors = warp_priors(load_priors(resolution), warp, volume, mask=found.mask)
-    result = segment(image, priors.probabilities, mask=found.mask)
-    dice = _prior_overlap(priors, result.probabilities, found.mask)
+    priors = warp_priors(load_priors(resolution), warp, volume)
+    inside = found.mask
+    if found.method == "foreground":
+        inside = _with_dark_rim(inside, priors, volume.data)
+    result = segment(image, priors.probabilities, mask=inside, voxel_volume_mm3=volume.voxel_volume)
+    dice = _prior_overlap(priors, result.probabilities, inside)
     determinant = jacobian(warp)
-    inside = warp_priors(load_priors(resolution), warp, warp).distance < 0
+    template = warp_priors(load_priors(resolution), warp, warp).distance < 0
     qa = {
         **{f"{name}_ml": value for name, value in tissue_volumes(result.probabilities, volume.voxel_volume).items()},
         **{f"{name}_mean": value for name, value in result.means.items()},
-        "jacobian_min": float(determinant[inside].min()),
-        "jacobian_max": float(determinant[inside].max()),
-        "folding_share": folding_share(determinant, inside),
-        "invalid_share": float(1 - finite[found.mask].mean()),
+        "jacobian_min": float(determinant[template].min()),
+        "jacobian_max": float(determinant[template].max()),
+        "folding_share": folding_share(determinant, template),
+        "invalid_share": float(1 - finite[inside].mean()),
     }
     return ScanAnatomy(
-        mask=found.mask,
+        mask=inside,
         gm=result.gm,
         wm=result.wm,
         csf=result.csf,
@@ -158,6 +162,13 @@ def _mask_of(
     return brain_mask(volume, skull_stripped=skull_stripped)
 
 
+def _with_dark_rim(mask: NDArray[np.bool_], priors: WarpedPriors, data: NDArray[np.floating]) -> NDArray[np.bool_]:
+    # CSF is as dark as air in MTsat: where a foreground ends is no sign of where the brain's space does. What was
+    # cut away (exactly 0, or NaN) is not brought back.
+    measured = np.isfinite(data) & (data != 0)
+    return mask | (measured & (priors.distance < RIM_MM))
+
+
 def _bounded(image: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
     # Vessels and failed fits reach far beyond tissue; at the bounds they still are the extremes.
     low, high = np.percentile(image[usable], [0.1, 99.9])
@@ -179,7 +190,7 @@ def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 def _warnings(dice: dict[str, float]) -> tuple[str, ...]:
     return tuple(
-        f"the warped prior of {name} overlaps with the {name} found by only {dice[name]:.2f} (Dice): look at the picture"
+        f"{name}: warped prior and result overlap by only {dice[name]:.2f} (Dice); look at the picture"
         for name in ("GM", "WM")
         if dice[name] < LOW_DICE
     )

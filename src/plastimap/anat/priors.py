@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from scipy import ndimage
 from plastimap.anat.grids import resample_isotropic
 from plastimap.images import Volume
 
-TISSUES = ("GM", "WM", "CSF")
+TISSUES: tuple[str, ...] = ("GM", "WM", "CSF")
 """Order of the tissue classes wherever they are stacked."""
 
 CSF_RIM_MM = 3.0
@@ -48,10 +49,6 @@ class Priors:
     distance: Volume
     brain: Volume
 
-    def tissue(self, name: str) -> Volume:
-        """The prior of tissue `name`: ``"GM"``, ``"WM"`` or ``"CSF"``."""
-        return {"GM": self.gm, "WM": self.wm, "CSF": self.csf}[name]
-
 
 @lru_cache(maxsize=4)
 def load_priors(resolution_mm: float = 2.0) -> Priors:
@@ -75,7 +72,7 @@ def load_priors(resolution_mm: float = 2.0) -> Priors:
     # nilearn takes more than a second to import, and most of the library does without it.
     from nilearn import datasets
 
-    images = [
+    images: list[Any] = [
         datasets.load_mni152_gm_template(resolution=1),
         datasets.load_mni152_wm_template(resolution=1),
         datasets.load_mni152_template(resolution=1),

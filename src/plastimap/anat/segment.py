@@ -3,8 +3,10 @@
 Every voxel is pure, or a mix of two tissues that meet (GM with WM, GM with
 CSF). Pure tissues have normally distributed intensities (one mean and
 variance each); a mix in the proportion α : 1 − α has the mean and variance
-that the proportion gives. Priors say where a tissue may be, the mixture
-learns what it looks like; both are iterated by expectation–maximisation.
+that the proportion gives. Priors say where a tissue may be, the mixture learns what it
+looks like, by expectation–maximisation. Mixed voxels take part in that in
+proportion. Thick voxels hold hardly any pure CSF, so that its intensity cannot
+be told from that of mixes; it is therefore read off where the priors are surest of it.
 
 References
 ----------
@@ -25,14 +27,19 @@ from plastimap.anat.priors import TISSUES
 MIXES = ((0, 1), (0, 2))
 """Which tissues (by their place in TISSUES) share voxels: GM with WM, GM with CSF."""
 
-PROPORTIONS = (0.25, 0.5, 0.75)
+PROPORTIONS = (0.2, 0.4, 0.6, 0.8)
 """Shares of the first tissue in the mixed voxels that are told apart."""
+
+SUREST_CSF_ML = 3.0
+"""So much of the likeliest CSF (the middle of the ventricles) shows what CSF looks like."""
+
+LEAST_CSF_VOXELS = 20
 
 PRIOR_FLOOR = 0.005
 """No tissue is impossible anywhere in the mask: the average brain is not this one."""
 
-ITERATIONS = 40
-CONVERGED = 1e-4
+ITERATIONS = 60
+CONVERGED = 5e-4
 """Largest change of a mean, relative to the distance between the tissues, that ends the iteration."""
 
 FITTED_VOXELS = 150_000
@@ -75,7 +82,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class _Mixture:
-    """Parameters of the model: per pure tissue and per component (pure ones first, then mixes)."""
+    """Parameters of the model: per pure tissue and per component (pure ones first, then mixes). CSF's mean stays."""
 
     means: NDArray[np.float64]
     variances: NDArray[np.float64]
@@ -87,6 +94,7 @@ def segment(
     priors: Mapping[str, NDArray[np.floating]],
     *,
     mask: NDArray[np.bool_],
+    voxel_volume_mm3: float = 1.0,
     iterations: int = ITERATIONS,
 ) -> Segmentation:
     """Tissue probabilities of a brain.
@@ -97,9 +105,12 @@ def segment(
         One structural contrast in any unit, free of bias: T1w, R1, MTsat. Voxels that are not finite are
         judged by the priors alone.
     priors : mapping of str to ndarray, shape (X, Y, Z)
-        ``"GM"`` and ``"WM"``, on the same grid; ``"CSF"`` where there is one. What the mask holds beside them is CSF.
+        ``"GM"``, ``"WM"``, ``"CSF"``, on the same grid. What the mask holds beside GM and WM counts as CSF; the prior
+        of CSF itself only says where it is surest.
     mask : ndarray of bool, shape (X, Y, Z)
         The brain with its CSF.
+    voxel_volume_mm3 : float
+        Volume of a voxel.
     iterations : int, optional
         At most.
 
@@ -115,13 +126,16 @@ def segment(
     spatial = _spatial_priors(priors, mask)
     values = np.asarray(image[mask], dtype=np.float64)
     finite = np.isfinite(values)
+    if not finite.any():
+        raise SegmentationProblem("the image has no finite value inside the brain mask")
+    csf = _csf_mean(values[finite], np.asarray(priors[TISSUES[2]][mask])[finite], voxel_volume_mm3)
     step = max(1, int(finite.sum()) // FITTED_VOXELS)
-    mixture, done = _fit(values[finite][::step], spatial[:, finite][:, ::step], iterations)
+    mixture, done = _fit(values[finite][::step], spatial[:, finite][:, ::step], csf, iterations)
     shares = spatial / spatial.sum(axis=0)
     shares[:, finite] = _expected_shares(values[finite], spatial[:, finite], mixture)
     maps = [_fill(share, mask) for share in shares]
-    means = dict(zip(TISSUES, mixture.means.tolist(), strict=True))
-    sds = dict(zip(TISSUES, np.sqrt(mixture.variances).tolist(), strict=True))
+    means: dict[str, float] = {name: float(mean) for name, mean in zip(TISSUES, mixture.means, strict=True)}
+    sds: dict[str, float] = {name: float(sd) for name, sd in zip(TISSUES, np.sqrt(mixture.variances), strict=True)}
     return Segmentation(*maps, means=means, sds=sds, iterations=done)
 
 
@@ -132,7 +146,7 @@ def _fill(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def _spatial_priors(priors: Mapping[str, NDArray[np.floating]], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    missing = [name for name in TISSUES[:2] if name not in priors]
+    missing = [name for name in TISSUES if name not in priors]
     if missing:
         raise SegmentationProblem(f"there is no prior for {' and '.join(missing)}")
     if not mask.any():
@@ -143,28 +157,37 @@ def _spatial_priors(priors: Mapping[str, NDArray[np.floating]], mask: NDArray[np
     return spatial / spatial.sum(axis=0)
 
 
-def _fit(values: NDArray[np.float64], spatial: NDArray[np.float64], iterations: int) -> tuple[_Mixture, int]:
-    mixture = _start(values, spatial)
+def _csf_mean(values: NDArray[np.float64], prior: NDArray[np.floating], voxel_volume_mm3: float) -> float:
+    count = max(LEAST_CSF_VOXELS, round(SUREST_CSF_ML * 1000 / voxel_volume_mm3))
+    # Stable, so that ties fall the same way on every machine.
+    surest = np.argsort(-prior, kind="stable")[:count]
+    return float(np.median(values[surest]))
+
+
+def _fit(
+    values: NDArray[np.float64], spatial: NDArray[np.float64], csf: float, iterations: int
+) -> tuple[_Mixture, int]:
+    mixture = _start(values, spatial, csf)
     component_priors = _component_priors(spatial)
     done = 0
-    for done in range(1, iterations + 1):
+    moved = np.inf
+    while done < iterations and moved > CONVERGED:
         parts = _responsibilities(values, component_priors, mixture)
         updated = _maximise(values, parts, component_priors, mixture)
-        moved = np.abs(updated.means - mixture.means).max() / np.ptp(mixture.means)
+        moved = float(np.abs(updated.means - mixture.means).max() / np.ptp(mixture.means))
         mixture = updated
-        if moved < CONVERGED:
-            break
+        done += 1
     return mixture, done
 
 
-def _start(values: NDArray[np.float64], spatial: NDArray[np.float64]) -> _Mixture:
-    means = np.array([_weighted_median(values, weight**4) for weight in spatial])
+def _start(values: NDArray[np.float64], spatial: NDArray[np.float64], csf: float) -> _Mixture:
+    means = np.array([*(_weighted_median(values, weight**4) for weight in spatial[:2]), csf])
     spread = float(np.ptp(means))
     if not spread > 0:
         raise SegmentationProblem("the tissues have the same intensity where the priors expect them; is it a brain?")
     ordered = np.sort(means)
     gap = float(np.diff(ordered).min())
-    sd = max(gap / 2, spread / 20)
+    sd = max(gap / 3, spread / 20)
     count = len(TISSUES) + len(MIXES) * len(PROPORTIONS)
     return _Mixture(means, np.full(len(TISSUES), sd**2), np.ones(count))
 
@@ -175,28 +198,34 @@ def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) 
     return float(values[order[np.searchsorted(total, total[-1] / 2)]])
 
 
-def _component_priors(spatial: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Prior of each component: tissues where they are, mixes where both of their tissues may be."""
-    mixes = [2.0 * spatial[a] * spatial[b] / len(PROPORTIONS) for a, b in MIXES for _ in PROPORTIONS]
-    return np.concatenate([spatial**2, np.stack(mixes)])
-
-
-def _components(mixture: _Mixture) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Means and variances of all components, and their tissue shares (components × tissues)."""
+def _share_table() -> NDArray[np.float64]:
+    """Tissue shares of all components, shape (components, tissues): pure tissues, then mixes."""
     shares = [np.eye(len(TISSUES))]
     for a, b in MIXES:
         rows = np.zeros((len(PROPORTIONS), len(TISSUES)))
         rows[:, a] = PROPORTIONS
         rows[:, b] = 1.0 - rows[:, a]
         shares.append(rows)
-    table = np.concatenate(shares)
-    return table @ mixture.means, table @ mixture.variances, table
+    return np.concatenate(shares)
+
+
+def _component_priors(spatial: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Prior of each component, shape (components, voxels): the geometric mean of its tissues' priors by their shares.
+
+    Where both tissues are equally likely all proportions are; elsewhere those near the likelier tissue win.
+    """
+    table = _share_table()
+    log_priors = np.log(spatial)
+    weights = np.exp(table @ log_priors)
+    weights[len(TISSUES) :] /= len(PROPORTIONS)
+    return weights
 
 
 def _responsibilities(
     values: NDArray[np.float64], component_priors: NDArray[np.float64], mixture: _Mixture
 ) -> NDArray[np.float64]:
-    means, variances, _ = _components(mixture)
+    table = _share_table()
+    means, variances = table @ mixture.means, table @ mixture.variances
     distance = (values - means[:, None]) ** 2 / variances[:, None]
     # Subtracting the least distance per voxel keeps the exponentials of outliers from all vanishing.
     distance -= distance.min(axis=0)
@@ -211,14 +240,23 @@ def _maximise(
     component_priors: NDArray[np.float64],
     mixture: _Mixture,
 ) -> _Mixture:
+    table = _share_table()
+    counts, sums = parts.sum(axis=1), parts @ values
+    precision = 1.0 / (table @ mixture.variances)
+    # Weighted least squares: every component's mean is a mix of the tissues' means.
+    normal = (table * (counts * precision)[:, None]).T @ table
+    wanted = table.T @ (sums * precision)
+    csf = mixture.means[2]
+    # The normal equations of GM and WM with the mean of CSF given; the small term keeps them solvable for any data.
+    ridge = 1e-9 * np.trace(normal) * np.eye(2)
+    means = np.append(np.linalg.solve(normal[:2, :2] + ridge, wanted[:2] - normal[:2, 2] * csf), csf)
     pure = parts[: len(TISSUES)]
-    total = np.maximum(pure.sum(axis=1), 1e-9)
-    means = pure @ values / total
-    variances = np.array([part @ (values - mean) ** 2 for part, mean in zip(pure, means, strict=True)]) / total
+    squares = np.array([part @ (values - mean) ** 2 for part, mean in zip(pure, means, strict=True)])
+    variances = squares / np.maximum(counts[: len(TISSUES)], 1e-9)
     least = (np.ptp(means) / 50) ** 2
     # How common a component is beside what its prior says; all proportions of one mix count together.
     expected = component_priors @ (1.0 / (mixture.weights @ component_priors))
-    weights = parts.sum(axis=1) / expected
+    weights = counts / expected
     for first in range(len(TISSUES), len(weights), len(PROPORTIONS)):
         weights[first : first + len(PROPORTIONS)] = weights[first : first + len(PROPORTIONS)].mean()
     return _Mixture(means, np.maximum(variances, least), weights / weights.mean())
@@ -227,7 +265,7 @@ def _maximise(
 def _expected_shares(
     values: NDArray[np.float64], spatial: NDArray[np.float64], mixture: _Mixture
 ) -> NDArray[np.float64]:
-    _, _, table = _components(mixture)
+    table = _share_table()
     shares = np.empty_like(spatial)
     for first in range(0, values.size, CHUNK):
         some = slice(first, first + CHUNK)

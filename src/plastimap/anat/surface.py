@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Intensities:
 
 @lru_cache(maxsize=2)
 def icosphere(subdivisions: int = SUBDIVISIONS) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Unit sphere of triangles.
+    """Make a unit sphere of triangles.
 
     Returns
     -------
@@ -55,20 +56,23 @@ def icosphere(subdivisions: int = SUBDIVISIONS) -> tuple[NDArray[np.float64], ND
     neighbours : ndarray, shape (V, 6)
         The adjacent vertices; where there are five only, the first one is repeated at the end.
     """
-    golden = (1 + 5**0.5) / 2
-    vertices = np.array(
-        [[-1, golden, 0], [1, golden, 0], [-1, -golden, 0], [1, -golden, 0], [0, -1, golden], [0, 1, golden]]
-        + [[0, -1, -golden], [0, 1, -golden], [golden, 0, -1], [golden, 0, 1], [-golden, 0, -1], [-golden, 0, 1]]
-    )
-    faces = np.array(
-        [[0, 11, 5], [0, 5, 1], [0, 1, 7], [0, 7, 10], [0, 10, 11], [1, 5, 9], [5, 11, 4], [11, 10, 2], [10, 7, 6]]
-        + [[7, 1, 8], [3, 9, 4], [3, 4, 2], [3, 2, 6], [3, 6, 8], [3, 8, 9], [4, 9, 5], [2, 4, 11], [6, 2, 10]]
-        + [[8, 6, 7], [9, 8, 1]]
-    )
+    vertices, faces = _icosahedron()
     vertices = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
     for _ in range(subdivisions):
         vertices, faces = _split(vertices, faces)
     return vertices, faces, _neighbours(faces, len(vertices))
+
+
+def _icosahedron() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    golden = (1 + 5**0.5) / 2
+    corners = [np.roll([0.0, a, b * golden], turn) for turn in range(3) for a in (-1, 1) for b in (-1, 1)]
+    vertices = np.array(corners)
+    adjacent = np.abs(np.linalg.norm(vertices[:, None] - vertices, axis=2) - 2.0) < 1e-9
+    triples = [t for t in combinations(range(12), 3) if all(adjacent[pair] for pair in combinations(t, 2))]
+    faces = np.array(triples)
+    inward = np.linalg.det(vertices[faces]) < 0
+    faces[inward] = faces[inward][:, ::-1]
+    return vertices, faces
 
 
 def _split(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

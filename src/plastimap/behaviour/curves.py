@@ -25,7 +25,7 @@ SLOWEST = 0.3
 FASTEST = 30.0
 """Largest γ × first interval: 95 % of the gain within a tenth of the first interval."""
 
-STARTS = 9
+STARTS = 5
 """Rates from which the fit is started, evenly spaced in log γ."""
 
 AT_BOUND = 1e-3

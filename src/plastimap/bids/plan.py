@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
-from plastimap.check import check_study
 from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, Row, behaviour_files, read_manifest, write_manifest
 from plastimap.bids.problems import Problem, errors, format_problems
+from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.paths import (
     ANALYSED_TISSUES,
@@ -290,7 +290,7 @@ class Study:
         """The B1+ map of a scan, or nothing."""
         return [row.path for row in self.scan_of(wildcards).b1]
 
-    def dwi_files(self, wildcards: Wildcards) -> dict[str, str]:
+    def dwi_files(self, wildcards: Wildcards) -> Mapping[str, str | None]:
         """Diffusion series of a scan with its b-values and b-vectors."""
         row = self.scan_of(wildcards).dwi
         return {"dwi": row.path, "bval": row.bval, "bvec": row.bvec} if row else {}
@@ -350,9 +350,9 @@ class Study:
     def smooth_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
         """Warped maps and tissues of a scan that are smoothed."""
         scan = self.scan_of(wildcards)
-        names = sorted({name for name, _ in self.smoothed_maps(scan)} - {"vbm"})
+        names = [name for name in dict.fromkeys(name for name, _ in self.smoothed_maps(scan)) if name != "vbm"]
         files = [scan.external(name, "warped") or self.paths.at(self.paths.warped(name), scan.label) for name in names]
-        inputs: dict[str, Any] = {"maps": files}
+        inputs: dict[str, Any] = {"maps": files, "modulated": []}
         if scan in self.in_space:
             inputs["modulated"] = [self.paths.at(self.paths.modulated(name), scan.label) for name in ANALYSED_TISSUES]
         return inputs
@@ -374,9 +374,14 @@ class Study:
         """A file of every scan that reaches the target space."""
         return [self.paths.at(pattern, scan.label) for scan in self.in_space]
 
-    def of_person(self, pattern: str) -> Any:
-        """An input function: a person's file, for a job about one of their scans."""
-        return lambda wildcards: pattern.format(subject=scan_subject(wildcards.scan))
+    def of_person(self, *patterns: str) -> Any:
+        """An input function: files of a person, for a job about one of their scans."""
+
+        def files(wildcards: Wildcards) -> str | list[str]:
+            found = [pattern.format(subject=scan_subject(wildcards.scan)) for pattern in patterns]
+            return found if len(found) > 1 else found[0]
+
+        return files
 
     def members_of(self, wildcards: Wildcards) -> list[str]:
         """Scans that a person's template is made from."""
@@ -448,21 +453,37 @@ class Study:
 
     def person_report_files(self, wildcards: Wildcards) -> list[str]:
         """Everything that a person's page shows."""
-        mine = [scan for scan in self.scans if scan.subject == wildcards.subject]
-        return [
-            self.paths.plan,
-            *(file for scan in mine for file in (*self.scan_targets(scan), *self.scan_quality(scan))),
-        ]
+        paths, files = self.paths, [self.paths.plan, self.paths.manifest, *self.participants_file]
+        for scan in self.scans:
+            if scan.subject != wildcards.subject:
+                continue
+            files += [*self.scan_targets(scan), *self.scan_quality(scan)]
+            if "dwi" in self.stages and scan.dwi:
+                files += [paths.at(pattern, scan.label) for pattern in (paths.dwi_mask, paths.dwi_direction)]
+            if "anat" in self.stages and scan in self.in_space:
+                files.append(paths.at(paths.structural, scan.label))
+        return files
 
     @cached_property
     def study_report_files(self) -> list[str]:
         """Everything that the study's page shows."""
-        files = [self.paths.plan, self.paths.description, *self.quality_files]
+        paths = self.paths
+        files = [
+            paths.plan,
+            paths.manifest,
+            paths.problems,
+            paths.effective_config,
+            paths.description,
+            *self.quality_files,
+        ]
         if "behaviour" in self.stages:
-            files += [self.paths.behaviour_tidy, self.paths.behaviour_fits, self.paths.behaviour_tests]
+            files += [paths.behaviour_tidy, paths.behaviour_fits, paths.behaviour_tests]
         if "glm" in self.stages:
-            files += [self.paths.clusters, self.paths.families, self.paths.mean_structural, self.paths.rois_qa]
-            files += [self.paths.scans, self.paths.cohort, *self.glm_tables(self.paths.glm_model), *self.found_files]
+            files += [paths.clusters, paths.families, paths.mean_structural, paths.rois_qa, paths.scans, paths.cohort]
+            files += [paths.search_volumes.format(tissue=tissue) for tissue in ANALYSED_TISSUES]
+            for pattern in (paths.glm_model, paths.glm_trajectories, paths.glm_maps):
+                files += self.glm_tables(pattern)
+            files += self.found_files
         return files
 
     def settings(self, stage: str) -> dict[str, Any]:
@@ -543,7 +564,7 @@ def _write_if_changed(path: Path, text: str) -> None:
 def growing(mb: int) -> Callable[..., int]:
     """Memory request of a rule, in MB, which grows with every attempt."""
 
-    def request(wildcards: Wildcards, attempt: int) -> int:
+    def request(wildcards: Wildcards, attempt: int) -> int:  # noqa: ARG001 (Snakemake gives both by name)
         return mb * attempt
 
     return request

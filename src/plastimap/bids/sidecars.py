@@ -16,7 +16,6 @@ def map_sidecar(
     units: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     notes: Iterable[str] = (),
-    space: str | None = None,
     resolution_mm: float | None = None,
     reference: str | None = None,
     description: str | None = None,
@@ -34,12 +33,10 @@ def map_sidecar(
         Settings that the values depend on.
     notes : iterable of str
         Every fallback that was taken.
-    space : str, optional
-        Name of the space that is no standard template's (then with its `reference` image).
     resolution_mm : float, optional
         Voxel size of a standard space's grid.
     reference : str, optional
-        The image that defines the space.
+        The image that defines a space that is no standard template's.
     description : str, optional
         One sentence on what the values are.
     **more

@@ -6,6 +6,8 @@ image, so they are computed once, and one step costs one interpolation of the mo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,13 +43,16 @@ class FixedImage:
         self._to_voxel = np.linalg.inv(affine)
         self._points = voxels @ affine[:3, :3].T + affine[:3, 3]
         self._centre = self._points.mean(axis=0)
-        self._values = data[place].astype(np.float64)
-        slopes = np.stack([gradient[place] for gradient in np.gradient(data.astype(np.float64))], axis=1)
+        self._values: NDArray[np.float64] = data[place].astype(np.float64)
+        gradients: Any = np.gradient(data.astype(np.float64))
+        slopes = np.stack([gradient[place] for gradient in gradients], axis=1)
         slopes = slopes @ self._to_voxel[:3, :3]
         # Columns: derivative by translation, by rotation about the centre, and by brightness.
         jacobian = np.column_stack([slopes, np.cross(self._points - self._centre, slopes), self._values])
         # Least norm, not an inverse: an image of no structure in some direction then asks for no motion along it.
-        self._solver = np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-10, hermitian=True) @ jacobian.T
+        self._solver: NDArray[np.float64] = (
+            np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-10, hermitian=True) @ jacobian.T
+        )
 
     def align(self, moving: NDArray, start: Matrix) -> Matrix:
         """Pull matrix (fixed world → moving world, RAS mm) that brings `moving`, on the same grid, onto this image."""
@@ -61,7 +66,8 @@ class FixedImage:
             gain = float(found @ self._values) / float(self._values @ self._values)
             if gain <= 0:
                 break
-            shift, turn = np.split((self._solver @ (found / gain - self._values))[:6], 2)
+            estimate = (self._solver @ (found / gain - self._values)).astype(np.float64)
+            shift, turn = estimate[:3], estimate[3:6]
             turn *= min(1.0, LARGEST_ROTATION / max(float(np.linalg.norm(turn)), 1e-12))
             step = rigid_matrix(shift, turn, self._centre)
             matrix = matrix @ np.linalg.inv(step)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 SMOOTHING_VOXELS = 0.7
 """Standard deviation of the smoothing before the threshold."""
@@ -11,21 +13,26 @@ SMOOTHING_VOXELS = 0.7
 N_BINS = 256
 """Of the histogram from which the threshold is taken."""
 
-EDGE_SHARE = 0.4
-"""Share of the brain's median signal at which it ends; signal losses and coil shading stay above."""
+EDGE_SHARE = 0.5
+"""Share of the brain's median signal at which it ends; fat-suppressed scalp stays below."""
+
+OPENING_MM = 6.5
+"""Depth of the erosion that parts the brain from what hangs on to it."""
 
 
-def brain_mask(b0: NDArray) -> NDArray[np.bool_]:
+def brain_mask(b0: NDArray, *, voxel_size: ArrayLike = 3.0) -> NDArray[np.bool_]:
     """Brain of a b = 0 image, with or without what is left of the skull after fat suppression.
 
     The logarithm of the smoothed image is cut by Otsu's threshold (on the plain image, cerebrospinal fluid would be
-    set apart from the rest instead). One erosion parts the brain from eyes and scalp, the largest piece is grown back,
+    set apart from the rest instead). An erosion parts the brain from eyes and scalp, the largest piece is grown back,
     and its holes are filled.
 
     Parameters
     ----------
     b0 : ndarray, shape (X, Y, Z)
         Mean b = 0 image.
+    voxel_size : array_like
+        Edge lengths in mm, shape (3,) or one for all.
 
     Returns
     -------
@@ -48,10 +55,11 @@ def brain_mask(b0: NDArray) -> NDArray[np.bool_]:
     roughly = logs > otsu(logs)
     # Otsu's cut of logarithms lies far down the border's slope; a share of the brain's own signal lies on the border.
     above = roughly & (smooth > EDGE_SHARE * np.median(smooth[roughly]))
-    core = _largest_piece(ndimage.binary_erosion(above, _ball(), iterations=1))
-    grown = ndimage.binary_dilation(core, _ball(), iterations=1, mask=above)
-    closed = ndimage.binary_closing(np.pad(grown, 3), _ball(), iterations=3)[3:-3, 3:-3, 3:-3]
-    return np.asarray(ndimage.binary_fill_holes(closed))
+    depth = max(1, round(OPENING_MM / float(np.mean(np.asarray(voxel_size, dtype=np.float64)))))
+    core = _largest_piece(np.asarray(ndimage.binary_erosion(above, _ball(), iterations=depth), dtype=bool))
+    grown = ndimage.binary_dilation(core, _ball(), iterations=depth, mask=above)
+    closed = ndimage.binary_closing(np.pad(grown, 4), _ball(), iterations=2)[4:-4, 4:-4, 4:-4]
+    return np.asarray(ndimage.binary_fill_holes(closed), dtype=bool)
 
 
 def otsu(values: NDArray[np.floating]) -> float:
@@ -78,7 +86,8 @@ def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Largest connected piece; an empty mask stays empty."""
     from scipy import ndimage
 
-    labels, n_pieces = ndimage.label(mask)
+    found: Any = ndimage.label(mask)
+    labels, n_pieces = found
     if n_pieces < 2:
         return mask
     return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))

@@ -179,7 +179,8 @@ class _Series:
 
         key = (int(index), fwhm)
         if key not in self._smoothed:
-            self._smoothed[key] = ndimage.gaussian_filter(self.data[..., index], fwhm * self._sd_per_mm)
+            smooth = ndimage.gaussian_filter(self.data[..., index], fwhm * self._sd_per_mm)
+            self._smoothed[key] = np.asarray(smooth, dtype=np.float32)
         return self._smoothed[key]
 
     def aligned(self, index: int, fwhm: float | None = None) -> NDArray[np.float32]:
@@ -188,7 +189,7 @@ class _Series:
 
         image = self.data[..., index] if fwhm is None else self.smoothed(index, fwhm)
         matrix = np.linalg.inv(self.affine) @ self.transforms[index] @ self.affine
-        return ndimage.affine_transform(image, matrix[:3, :3], matrix[:3, 3], order=1, mode="nearest")
+        return np.asarray(ndimage.affine_transform(image, matrix, order=1, mode="nearest"), dtype=np.float32)
 
     def mean(self, indices: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         return np.mean([self.aligned(i) for i in indices], axis=0)
@@ -272,7 +273,7 @@ def _interpolated(image: NDArray[np.float32], matrix: Matrix, affine: Matrix) ->
     to_moving = np.linalg.inv(affine) @ matrix @ affine
     if np.allclose(to_moving, np.eye(4), atol=1e-6):
         return image.copy()
-    result = ndimage.affine_transform(image, to_moving[:3, :3], to_moving[:3, 3], order=3, mode="nearest")
+    result = np.array(ndimage.affine_transform(image, to_moving, order=3, mode="nearest"), dtype=np.float32)
     grid = np.meshgrid(*[np.arange(n) for n in image.shape], indexing="ij", sparse=True)
     for axis, n in enumerate(image.shape):
         place = sum((to_moving[axis, k] * grid[k] for k in range(3)), start=np.asarray(to_moving[axis, 3]))

@@ -102,7 +102,11 @@ def process_dwi(
     b0 = b <= b0_threshold
     data = np.nan_to_num(volume.data.astype(np.float32))
     # The first mask is only for what comes before alignment; the last word is that of the aligned b = 0 images.
-    first_mask = brain_mask(data[..., b0].mean(axis=-1)) if mask is None else np.asarray(mask, dtype=bool)
+    first_mask = (
+        brain_mask(data[..., b0].mean(axis=-1), voxel_size=volume.voxel_size)
+        if mask is None
+        else np.asarray(mask, dtype=bool)
+    )
     qa: dict[str, Any] = {"n_volumes": int(b.size), "n_b0": int(b0.sum())}
     sigma = float("nan")
     if denoise:
@@ -114,7 +118,7 @@ def process_dwi(
         data, world = corrected.data, corrected.bvecs
         qa |= motion_summary(corrected)
     mean_b0 = data[..., b0].mean(axis=-1)
-    final_mask = first_mask if mask is not None else brain_mask(mean_b0)
+    final_mask = first_mask if mask is not None else brain_mask(mean_b0, voxel_size=volume.voxel_size)
     tensor = fit_tensor(data, b, world, mask=final_mask, method=fit, b0_threshold=b0_threshold, max_bval=max_bval)
     qa |= tensor.qa | _signal_to_noise(mean_b0[final_mask], sigma, tensor.qa["noise_sd"])
     return DwiMaps(
@@ -145,7 +149,7 @@ def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Give the mask a margin of two voxels, for what may move into it."""
     from scipy import ndimage
 
-    return np.asarray(ndimage.binary_dilation(mask, iterations=2))
+    return np.asarray(ndimage.binary_dilation(mask, iterations=2), dtype=bool)
 
 
 def _signal_to_noise(b0_signal: NDArray[np.floating], sigma: float, residual_sd: float) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def tensor_design(bvals: NDArray[np.float64], bvecs: NDArray[np.float64]) -> NDA
     return np.column_stack([-bvals[:, None] * quadratic, np.ones_like(bvals)])
 
 
-def fractional_anisotropy(eigenvalues: NDArray[np.floating]) -> NDArray[np.float64]:
+def fractional_anisotropy(eigenvalues: NDArray[np.floating]) -> NDArray[np.floating]:
     """FA = √(3/2) · ‖λ − mean λ‖ / ‖λ‖ (Basser 1996, doi:10.1006/jmrb.1996.0086); 0 for a tensor of zeros.
 
     Parameters
@@ -182,7 +182,7 @@ def fractional_anisotropy(eigenvalues: NDArray[np.floating]) -> NDArray[np.float
 def _solve(signals: NDArray[np.float64], design: NDArray[np.float64], method: Method) -> NDArray[np.float64]:
     """Coefficients (n_voxels, 7) of positive signals (n_voxels, N)."""
     logs = np.log(signals)
-    coefficients = logs @ np.linalg.pinv(design).T
+    coefficients = np.asarray(logs @ np.linalg.pinv(design).T, dtype=np.float64)
     if method == "ols":
         return coefficients
     weights = np.exp(2 * (coefficients @ design.T))

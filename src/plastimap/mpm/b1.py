@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,9 @@ SMOOTHING_FWHM_MM = 8.0
 
 UNICORT_FWHM_MM = 60.0
 """Smoothness of a B1+ inferred from R1 (Weiskopf 2011, doi:10.1016/j.neuroimage.2010.10.023)."""
+
+N4_VOXEL_MM = 6.0
+"""Voxel size to which R1 is thinned out before its inhomogeneity is looked for: a tenth of the field's scale."""
 
 SCALES = {"percent": 0.01, "ratio": 1.0}
 
@@ -121,15 +125,8 @@ def b1_on_grid(volume: Volume, target: Volume, *, fwhm_mm: float = SMOOTHING_FWH
     smooth = _smooth_inside(np.where(valid, values, 0.0), valid, sd_voxels)
     filled = smooth if valid.all() else _fill(smooth, valid, volume.voxel_size)
     to_source = np.linalg.inv(volume.affine) @ target.affine
-    return ndimage.affine_transform(
-        filled,
-        to_source[:3, :3],
-        to_source[:3, 3],
-        output_shape=target.shape,
-        order=1,
-        mode="nearest",
-        output=np.float32,
-    )
+    moved = ndimage.affine_transform(filled, to_source, output_shape=target.shape, order=1, mode="nearest")
+    return np.asarray(moved, dtype=np.float32)
 
 
 def b1_coverage(volume: Volume, target: Volume, mask: NDArray[np.bool_]) -> float:
@@ -139,14 +136,9 @@ def b1_coverage(volume: Volume, target: Volume, mask: NDArray[np.bool_]) -> floa
     valid = np.isfinite(volume.data) & (np.asarray(volume.data) > 0)
     to_source = np.linalg.inv(volume.affine) @ target.affine
     there = ndimage.affine_transform(
-        valid.astype(np.float32),
-        to_source[:3, :3],
-        to_source[:3, 3],
-        output_shape=target.shape,
-        order=0,
-        mode="grid-constant",
+        valid.astype(np.float32), to_source, output_shape=target.shape, order=0, mode="grid-constant"
     )
-    return float(there[mask].mean()) if mask.any() else 0.0
+    return float(np.mean(there[mask])) if mask.any() else 0.0
 
 
 def unicort_like(
@@ -154,8 +146,8 @@ def unicort_like(
 ) -> NDArray[np.float32]:
     """Infer a B1+ ratio from an R1 map computed without one.
 
-    Without correction R1 is R1_true · f², and f is smooth: the smooth inhomogeneity of the apparent R1 is f², up to a
-    constant that is chosen such that f has mean 1 over the mask. The inhomogeneity is found by N4
+    Without correction the apparent R1 is R1/f², and f is smooth: the smooth inhomogeneity of the apparent R1 is 1/f²,
+    up to a constant that is chosen such that f has mean 1 over the mask. The inhomogeneity is found by N4
     (doi:10.1109/TMI.2010.2046908); the idea is UNICORT (Weiskopf 2011, doi:10.1016/j.neuroimage.2010.10.023).
 
     Parameters
@@ -174,7 +166,7 @@ def unicort_like(
     ndarray of float32
         Ratio f, finite everywhere.
     """
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813 - its common name
 
     inside = mask & np.isfinite(r1) & (r1 > 0)
     if not inside.any():
@@ -184,7 +176,7 @@ def unicort_like(
     image.SetSpacing(size.tolist())
     where = sitk.GetImageFromArray(inside.astype(np.uint8).T)
     where.SetSpacing(size.tolist())
-    factors = [max(1, round(4.0 / s)) for s in size]
+    factors = [max(1, round(N4_VOXEL_MM / s)) for s in size]
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
     corrector.SetNumberOfThreads(1)
     corrector.SetMaximumNumberOfIterations([50, 50])
@@ -193,8 +185,8 @@ def unicort_like(
     corrector.SetNumberOfControlPoints([3 + max(1, round(e / (2 * fwhm_mm))) for e in extent])
     corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(where, factors))
     field = np.exp(sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image)).T.astype(np.float64))
-    # `field` multiplies the true image (N4 gives what to divide by), so it is f² up to a constant.
-    ratio = np.sqrt(field)
+    # N4's field is what the true image was multiplied by, hence 1/f² up to a constant.
+    ratio = 1 / np.sqrt(field)
     return (ratio / ratio[inside].mean()).astype(np.float32)
 
 
@@ -223,7 +215,8 @@ def _fill(
     """Continue `values` beyond the valid voxels without a step at the border."""
     from scipy import ndimage
 
-    distance, nearest = ndimage.distance_transform_edt(~valid, sampling=voxel_size, return_indices=True)
+    found: Any = ndimage.distance_transform_edt(~valid, sampling=voxel_size, return_indices=True)
+    distance, nearest = found
     continued = values[tuple(nearest)]
     wide = ndimage.gaussian_filter(continued, 20.0 / _FWHM_PER_SD / voxel_size, mode="nearest")
     share = np.exp(-distance / 10.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ THRESHOLD = 0.1
 def foreground(echoes: Mapping[str, Sequence[NDArray]]) -> NDArray[np.bool_]:
     """Voxels that are not air, found on the first echoes.
 
-    A voxel counts when the mean over its 3 × 3 × 3 neighbourhood reaches a tenth of what bright voxels have (98th
+    A voxel counts when it and the mean over its 3 × 3 × 3 neighbourhood reach a tenth of what bright voxels have (98th
     percentile); of these the largest connected piece is kept, and its holes are filled. It saves time; it is no brain
     mask.
 
@@ -38,8 +39,11 @@ def foreground(echoes: Mapping[str, Sequence[NDArray]]) -> NDArray[np.bool_]:
     if not total.any():
         return np.zeros(total.shape, dtype=bool)
     mean = ndimage.uniform_filter(total, size=3, mode="nearest")
-    candidates = mean > THRESHOLD * np.percentile(mean, 98)
-    labels, n_pieces = ndimage.label(candidates)
+    threshold = THRESHOLD * np.percentile(mean, 98)
+    # The mean keeps single bright voxels of noise out; the voxel itself keeps the rim of air around the head out.
+    candidates = (mean > threshold) & (total > threshold)
+    found: Any = ndimage.label(candidates)
+    labels, n_pieces = found
     if n_pieces > 1:
         sizes = np.bincount(labels.ravel())
         candidates = labels == 1 + int(np.argmax(sizes[1:]))

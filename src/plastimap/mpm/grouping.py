@@ -45,7 +45,7 @@ def group_echoes(
 
 
 def _one_each(acquisition: Mapping[str, Sequence[Any]], key: str) -> dict[str, float]:
-    """The single value of a parameter per contrast."""
+    """Find the single value of a parameter per contrast."""
     found: dict[str, set[float]] = {}
     for weighting, value in zip(acquisition["weighting"], acquisition[key], strict=True):
         found.setdefault(weighting, set()).add(value)

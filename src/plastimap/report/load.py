@@ -199,11 +199,15 @@ def _medians(output: Output, label: str, maps: Mapping[str, Volume], tissues: Ma
 
 
 def _facts(output: Output, participant: str) -> dict[str, Any]:
-    table = output.table(Paths.cohort)
-    if table is None or "participant_id" not in table:
+    # From the raw dataset: the group level's table may not be there yet when a person's page is made.
+    import pandas as pd
+
+    file = Path(output.config.get("bids_dir") or output.folder / "no dataset") / "participants.tsv"
+    if not file.exists():
         return {}
-    rows = table[table["participant_id"] == participant]
-    wanted = ("group", "age", "sex", "tiv")
+    table = pd.read_csv(file, sep="\t", na_values=["n/a"], dtype={"participant_id": str})
+    rows = table[table["participant_id"] == participant] if "participant_id" in table else table.iloc[:0]
+    wanted = dict.fromkeys((str((output.config.get("model") or {}).get("group") or "group"), "age", "sex"))
     return {name: rows.iloc[0][name] for name in wanted if len(rows) and name in rows}
 
 
@@ -310,6 +314,7 @@ def _availability(output: Output) -> pd.DataFrame | None:
     suffixes = {suffix: kind for kind, names in KINDS.items() for suffix in names}
     kinds = manifest["suffix"].map(suffixes)
     used = manifest.assign(kind=kinds, session=manifest["session"].fillna("–"))[kinds.notna()]
+    used = used.dropna(subset=["participant_id"])
     there = set(zip(used["participant_id"], used["session"], used["kind"], strict=True))
     people, sessions = sorted(used["participant_id"].unique()), sorted(used["session"].unique())
     # Behaviour in one table for everybody has no sessions of its own; only cells that can exist are shown.

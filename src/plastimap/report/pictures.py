@@ -256,9 +256,7 @@ def on_black(name: str) -> Colormap:
 def _grey(axes: Axes, tiles: Mosaic) -> None:
     low, high = display_window(tiles.pixels, low=1, high=99.5)
     pixels = np.ma.masked_invalid(tiles.pixels)
-    axes.imshow(
-        pixels, cmap=on_black("gray"), vmin=min(low, 0.0), vmax=high, origin="lower", interpolation="nearest"
-    )
+    axes.imshow(pixels, cmap=on_black("gray"), vmin=min(low, 0.0), vmax=high, origin="lower", interpolation="nearest")
 
 
 def _blank(axes: Axes) -> None:

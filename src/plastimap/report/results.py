@@ -80,7 +80,7 @@ def cluster_table(frame: pd.DataFrame, caption: str) -> Table:
     parts = zip(frame["map"], frame["tissue"], frame["hemisphere"], strict=True)
     named = frame.assign(
         where=[" ".join(str(part) for part in names) for names in parts],
-        peak=[" ".join(number(value) for value in place) for place in places],
+        peak=[_place(place) for place in places],
     )
     return make_table(named, CLUSTER_COLUMNS, caption=caption, p_columns=CLUSTER_P_COLUMNS)
 
@@ -147,18 +147,12 @@ def trajectory_panels(
 
 
 def _cluster_title(row: Mapping[str, Any]) -> str:
-    place = ", ".join(number(row.get(axis)) for axis in "xyz")
-    return (
-        f"{row['map']} {row['tissue']} {row.get('hemisphere', '')}, {row.get('term', '')} ({place})\n{row['contrast']}"
-    )
+    where = f"{row['map']} {row['tissue']} {row['hemisphere']}, {row['term']}"
+    return f"{where} ({_place([row[axis] for axis in 'xyz'])})\n{row['contrast']}"
 
 
-def by_contrast(results: Sequence[ResultImage]) -> dict[str, list[ResultImage]]:
-    """Results grouped by contrast, in order."""
-    grouped: dict[str, list[ResultImage]] = {}
-    for result in results:
-        grouped.setdefault(result.contrast, []).append(result)
-    return grouped
+def _place(coordinates: Sequence[float]) -> str:
+    return " ".join(f"{float(value):.4g}" for value in coordinates)
 
 
 def safeguards(study: StudyInputs, verdict: Verdict | None) -> list[tuple[str, str]]:

@@ -70,9 +70,7 @@ def load_template(voxel_mm: float) -> Template:
     sharp /= np.where(total > 0, total, 1)
     # A Gaussian with the variance of a box of one voxel: partial volume without aliasing.
     sigma = voxel_mm / np.sqrt(12) / resolution
-    fractions: Any = np.stack(
-        [gaussian_filter(tissue, sigma, mode="constant", truncate=3.0) for tissue in sharp]
-    )
+    fractions: Any = np.stack([gaussian_filter(tissue, sigma, mode="constant", truncate=3.0) for tissue in sharp])
     return Template(fractions, np.asarray(images[0].affine, dtype=np.float64))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FOUND_COLUMNS = (
-    "place", "map", "tissue", "term", "contrast", "direction", "planted", "realised", "effect_found",
+    "place", "map", "tissue", "term", "contrast", "direction", "planted", "realised", "effect_found", "percent_found",
     "cluster_p_fwe", "cluster_p_corrected", "k", "peak_t", "peak_distance_mm", "found",
 )  # fmt: skip
 
@@ -62,7 +63,8 @@ def _compare_one(
     best = _nearest_candidates(effect, clusters, max_distance_mm)
     row: dict[str, Any] = {key: effect[key] for key in ("place", "map", "tissue", "term", "direction")}
     row |= {"contrast": _text(effect.get("contrast")), "planted": effect["size"], "realised": effect["realised"]}
-    row |= {"effect_found": best.get("effect", np.nan), "found": "no"}
+    row |= {"effect_found": best.get("effect", np.nan), "percent_found": best.get("effect_percent", np.nan)}
+    row["found"] = "no"
     for key in ("cluster_p_fwe", "cluster_p_corrected", "k", "peak_t", "peak_distance_mm"):
         row[key] = best.get(key, np.nan)
     if row["cluster_p_fwe"] <= alpha:
@@ -121,3 +123,51 @@ def control_table(clusters: pd.DataFrame, *, contrast: str, alpha: float = 0.05)
         return pd.DataFrame(columns=list(CONTROL_COLUMNS))
     false = clusters[(clusters["contrast"] == contrast) & (clusters["cluster_p_corrected"] <= alpha)]
     return false.reindex(columns=list(CONTROL_COLUMNS)).reset_index(drop=True)
+
+
+def control_contrasts(truth_effects: pd.DataFrame, families: pd.DataFrame) -> list[str]:
+    """Contrasts of a study in which nothing was planted."""
+    planted = {_text(name) for name in truth_effects["contrast"]}
+    return sorted(set(families["contrast"]) - planted)
+
+
+def found_text(found: pd.DataFrame, control: pd.DataFrame, families: pd.DataFrame, contrasts: Sequence[str]) -> str:
+    """Both tables for the terminal.
+
+    Parameters
+    ----------
+    found : DataFrame
+        From :func:`planted_vs_found`.
+    control : DataFrame
+        False findings of the `contrasts` with nothing planted.
+    families : DataFrame
+        All families that were tested.
+    contrasts : sequence of str
+    """
+    lines = ["Planted vs found (cluster p: family-wise in its search volume; corrected: across all families)", ""]
+    numbers = f"{'planted':>8}{'found':>9}{'cluster p':>11}{'corrected':>11}{'peak off':>10}"
+    lines.append(f"{'place':<26}{'map':<6}{'tissue':<7}{'term':<11}{numbers}  found?")
+    lines += [_found_line(row) for row in found.to_dict("records")]
+    count = int((found["found"] == "yes").sum())
+    lines += ["", f"{count} of {len(found)} planted effects found."]
+    total = int(families["contrast"].isin(list(contrasts)).sum())
+    verdict = "empty, as it should be" if control.empty else f"{len(control)} false finding(s)"
+    lines.append(
+        f"Control, nothing planted ({', '.join(contrasts) or 'none'}): {verdict} "
+        f"({total} of {len(families)} families, corrected across all)."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _found_line(row: dict[Any, Any]) -> str:
+    """One planted effect; a dash for what no cluster tells."""
+
+    def number(value: float, form: str) -> str:
+        return format(value, form) if np.isfinite(value) else "–"
+
+    return (
+        f"{row['place']:<26}{row['map']:<6}{row['tissue']:<7}{row['term']:<11}{row['planted']:>+8.1%}"
+        f"{number(row['percent_found'] / 100, '+.1%'):>9}{number(row['cluster_p_fwe'], '.2g'):>11}"
+        f"{number(row['cluster_p_corrected'], '.2g'):>11}{number(row['peak_distance_mm'], '.0f') + ' mm':>10}"
+        f"  {row['found']}"
+    )

@@ -76,22 +76,23 @@ def _effect_row(effect: Effect, spec: SimulationSpec) -> dict[str, Any]:
         "effect": effect.name, "place": effect.place, "map": effect.map, "tissue": effect.tissue,
         "hemisphere": "L" if x < 0 else "R", "term": effect.term, "link": effect.link or "",
         "groups": " + ".join(effect.groups), "contrast": effect.contrast, "size": effect.size,
-        "realised": realised_fraction(effect), "at_last_scan_peak": effect.size * float(np.abs(course).max()),
+        "realised": realised_fraction(effect, voxel_mm=spec.voxel_mm),
+        "at_last_scan_peak": effect.size * float(np.abs(course).max()),
         "loading_linear": loading["linear"], "loading_quadratic": loading.get("quadratic", float("nan")),
         "direction": ">" if effect.size * shape > 0 else "<",
         "x": x, "y": y, "z": z, "radius_mm": effect.radius, "edge_mm": effect.edge,
     }  # fmt: skip
 
 
-def realised_fraction(effect: Effect) -> float:
-    """Mean relative change over the blob (where its weight is at least one half), weighted by the tissue.
+def realised_fraction(effect: Effect, *, voxel_mm: float) -> float:
+    """Mean relative change where the blob weighs at least one half, weighted by the tissue as voxels see it.
 
     For volume it is the change of the modulated tissue: the Jacobian
     determinant of the local growth, measured by finite differences of its
     pull map.
     """
     points = _ball(effect)
-    tissue = load_template(1.0).at(points)[TISSUES.index(effect.tissue)]
+    tissue = load_template(voxel_mm).at(points)[TISSUES.index(effect.tissue)]
     if effect.map == "vbm":
         growth = Growth(effect.centre, effect.radius, effect.edge, effect.size)
         values = growth_at(growth, points) - 1

@@ -1,0 +1,1 @@
+"""Template, target space, smoothing and regions."""

@@ -44,18 +44,19 @@ def bending_spectrum(shape: tuple[int, ...], voxel_size: NDArray[np.float64], st
 
 
 def apply_spectrum(spectrum: Array, field: Array) -> Array:
-    """A diagonal operator in Fourier space on each component of a field, shape (3, X, Y, Z)."""
+    """Apply a diagonal operator in Fourier space to each component of a field, shape (3, X, Y, Z)."""
     shape = field.shape[1:]
     result = np.empty_like(field)
     for component in range(3):
-        result[component] = fft.irfftn(spectrum * fft.rfftn(field[component]), s=shape)
+        waves = np.asarray(fft.rfftn(field[component]))
+        result[component] = np.asarray(fft.irfftn(spectrum * waves, s=shape))
     return result
 
 
 def world_gradient(image: Array, affine: NDArray[np.float64]) -> Array:
     """Gradient of an image along the world axes, per mm, shape (3, X, Y, Z)."""
     slopes = np.stack([np.gradient(image, axis=axis) for axis in range(3)])
-    to_voxel = np.linalg.inv(affine[:3, :3]).astype(np.float32)
+    to_voxel = np.asarray(np.linalg.inv(affine[:3, :3]), dtype=np.float32)
     return np.tensordot(to_voxel.T, slopes, axes=1).astype(np.float32)
 
 
@@ -109,20 +110,22 @@ def solve(gradients: list[Array], right: Array, spectrum: Array, *, iterations: 
     residual = right.copy()
     direction = apply_spectrum(inverse, residual)
     # The preconditioner is curvature + L, so L of a direction follows from residuals without another transform.
-    prior_of_direction = residual - np.float32(curvature) * direction
+    prior_of_direction = residual - curvature * direction
     size = first = _dot(residual, direction)
     for _ in range(iterations):
         if size <= tolerance**2 * first:
             break
-        image = prior_of_direction + _data_curvature(gradients, direction)
-        length = np.float32(size / _dot(direction, image))
+        curved = prior_of_direction + _data_curvature(gradients, direction)
+        length = size / _dot(direction, curved)
         solution += length * direction
-        residual -= length * image
+        residual -= length * curved
         smooth = apply_spectrum(inverse, residual)
         previous, size = size, _dot(residual, smooth)
-        ratio = np.float32(size / previous)
-        direction = smooth + ratio * direction
-        prior_of_direction = (residual - np.float32(curvature) * smooth) + ratio * prior_of_direction
+        ratio = size / previous
+        direction *= ratio
+        direction += smooth
+        prior_of_direction *= ratio
+        prior_of_direction += residual - curvature * smooth
     return solution
 
 
@@ -134,8 +137,7 @@ def _data_curvature(gradients: list[Array], field: Array) -> Array:
 
 
 def _dot(one: Array, other: Array) -> float:
-    # numpy's pairwise summation over the last axis in float32 is good to 1e-6 here; float64 would double the memory.
-    return float(np.einsum("cxyz,cxyz->c", one, other, dtype=np.float64, casting="same_kind").sum())
+    return float(np.einsum("cxyz,cxyz->", one, other, dtype=np.float64, casting="same_kind"))
 
 
 def noise_level(residuals: list[Array], mask: NDArray[np.bool_]) -> float:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from plastimap.images import Volume
 from plastimap.space import elastic
-from plastimap.space.sessions import Session
-from plastimap.transforms import Grid, Warp, displacement_at, grid_of, resample, world_points
+from plastimap.space.sessions import Session, blurred
+from plastimap.transforms import Chain, Grid, Warp, displacement_at, grid_of, resample, world_points
 
 Array = NDArray[np.float32]
 
@@ -46,12 +46,12 @@ class Settings:
         Room around the brain in which the deformation may fade.
     """
 
-    stiffness: float = 40.0
+    stiffness: float = 100.0
     smoothing: float = 0.6
     coarse_steps: int = 3
     fine_steps: int = 3
     solver_steps: int = 12
-    intensity_mm: float = 0.0
+    intensity_mm: float = 20.0
     margin_mm: float = 12.0
 
 
@@ -85,34 +85,25 @@ def deform(
     list of Warp
         On the template's grid, with the rigid matrix as `matrix`.
     """
-    displacement: list[Array] | None = None
-    box: Grid | None = None
+    fields = [np.zeros((3, 1, 1, 1), dtype=np.float32) for _ in sessions]
+    box: Grid = ((1, 1, 1), weight.affine)
     for factor, steps in ((2, settings.coarse_steps), (1, settings.fine_steps)):
-        if steps == 0:
-            continue
         finer = padded_box(weight, factor=factor, margin_mm=settings.margin_mm)
-        start = [
-            np.zeros((3, *finer[0]), dtype=np.float32) if displacement is None or box is None
-            else _on_grid(displacement[number], box, finer)
-            for number in range(len(sessions))
-        ]
         level = _Level(sessions, matrices, weight, finer, factor, settings, session_weights, reference)
-        displacement, box = level.run(start, steps), finer
-    if displacement is None or box is None:
-        displacement, box = [np.zeros((3, 1, 1, 1), dtype=np.float32)] * len(sessions), ((1, 1, 1), weight.affine)
+        fields, box = level.run([_on_grid(field, box, finer) for field in fields], steps), finer
     return [
         Warp(np.moveaxis(_on_grid(field, box, grid_of(weight)), 0, -1), weight.affine, matrix)
-        for field, matrix in zip(displacement, matrices, strict=True)
+        for field, matrix in zip(fields, matrices, strict=True)
     ]
 
 
 def padded_box(weight: Volume, *, factor: int, margin_mm: float) -> Grid:
-    """A grid around where `weight` is not 0, `factor` times as coarse, of sizes that suit the Fourier transform."""
+    """Make a box around where `weight` is not 0, `factor` times as coarse, of sizes that suit Fourier transforms."""
     margin = np.ceil(margin_mm / weight.voxel_size)
     found = np.argwhere(weight.data > 0)
     first, last = found.min(axis=0) - margin, found.max(axis=0) + margin
     wanted = np.ceil((last - first + 1) / factor)
-    shape = tuple(int(fft.next_fast_len(int(n), real=True)) for n in wanted)
+    shape = tuple(int(fft.next_fast_len(int(n), real=True) or n) for n in wanted)
     # Voxel centres of the coarse grid lie on those of the fine one.
     first -= np.floor((np.array(shape) * factor - (last - first + 1)) / 2)
     affine = weight.affine @ np.diag([factor, factor, factor, 1.0])
@@ -172,7 +163,7 @@ class _Level:
             target = self._target(images, None if self.still is None else self.still[channel])
             images = self._even(images, target)
             noise = elastic.smallest(elastic.noise_level([target - i for i in images], self.inside), images)
-            scale = np.sqrt(self.mask) / np.float32(noise)
+            scale = (np.sqrt(self.mask) / noise).astype(np.float32)
             smooth = self._smooth(target)
             gradients.append(elastic.world_gradient(smooth, self.box[1]) * scale)
             for number, image in enumerate(images):
@@ -183,38 +174,36 @@ class _Level:
         ]
         if self.still is not None:
             return moved
-        middle = np.mean(moved, axis=0)
+        middle = np.asarray(np.mean(moved, axis=0), dtype=np.float32)
         return [field - middle for field in moved]
 
-    def _pull(self, session: Session, chain: object) -> list[Array]:
+    def _pull(self, session: Session, chain: Chain) -> list[Array]:
         return [
-            resample(Volume(channel, session.affine), self.box, chain, validity=False)  # type: ignore[arg-type]
-            for channel in session.channels
+            resample(Volume(channel, session.affine), self.box, chain, validity=False) for channel in session.channels
         ]
 
     def _smooth(self, image: Array) -> Array:
-        return ndimage.gaussian_filter(image, self.settings.smoothing, truncate=3) if self.settings.smoothing else image
+        return blurred(image, self.settings.smoothing)
 
     def _target(self, images: list[Array], still: Array | None) -> Array:
         if still is not None:
             return still
-        return np.average(images, axis=0, weights=self.trust).astype(np.float32)
+        return np.asarray(np.average(images, axis=0, weights=self.trust), dtype=np.float32)
 
     def _even(self, images: list[Array], target: Array) -> list[Array]:
         """Take out smooth multiplicative differences to the target."""
         if not self.settings.intensity_mm:
             return images
-        energy = ndimage.gaussian_filter(self.mask * target**2, self.intensity_sigma, truncate=3)
-        floor = np.float32(0.02 * energy.max())
+        energy = blurred(self.mask * target**2, self.intensity_sigma)
+        floor = 0.02 * float(energy.max())
         ratios = [
-            ndimage.gaussian_filter(self.mask * target * (image - target), self.intensity_sigma, truncate=3)
-            / (energy + floor)
+            blurred((self.mask * target * (image - target)).astype(np.float32), self.intensity_sigma) / (energy + floor)
             for image in images
         ]
-        return [image - target * ratio for image, ratio in zip(images, ratios, strict=True)]
+        return [(image - target * ratio).astype(np.float32) for image, ratio in zip(images, ratios, strict=True)]
 
     def _solve(self, gradients: list[Array], residuals: list[Array], field: Array, trust: float) -> Array:
-        root = np.float32(np.sqrt(trust))
+        root = float(np.sqrt(trust))
         return elastic.step(
             [gradient * root for gradient in gradients],
             [residual * root for residual in residuals],

@@ -35,9 +35,13 @@ def first_positions(sessions: Sequence[Session], reference: int) -> list[Matrix]
     return [
         np.eye(4)
         if number == reference
-        else rigid(fixed.volume(), moving.volume(), fixed_mask=ndimage.binary_dilation(fixed.weight > 0))
+        else rigid(fixed.volume(), moving.volume(), fixed_mask=_dilated(fixed.weight > 0))
         for number, moving in enumerate(sessions)
     ]
+
+
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.binary_dilation(mask), dtype=bool)
 
 
 def centred(matrices: Sequence[Matrix], centres: Sequence[NDArray[np.float64]]) -> list[Matrix]:
@@ -93,7 +97,7 @@ def refine(
     """
     found = [matrix.copy() for matrix in matrices]
     # Slopes need one voxel more than the comparison.
-    around = ndimage.binary_dilation(weight > 0)
+    around = _dilated(weight > 0)
     points = world_points(grid)[:, around]
     for width, steps in zip(SMOOTHING_MM, STEPS, strict=True):
         smooth = [session.smoothed(width) for session in sessions]
@@ -132,11 +136,16 @@ def _motions(
         slopes = world_gradient(image, affine)[:, around].astype(np.float64)
         # A small turn w about the centre moves a point by w x arm; the image changes by w . (arm x slope).
         columns = np.vstack([np.cross(arm, slopes, axis=0), slopes])
-        weighted = columns * (share / max(np.average((line - np.average(line, weights=share)) ** 2, weights=share), 1e-30))
+        weighted = columns * (share / max(_variance(line, share), 1e-30))
         curvature += weighted @ columns.T
         for number, value in enumerate(values):
             slopes_against[number] += weighted @ (line - value[channel])
-    return [rigid_motion(np.linalg.lstsq(curvature, right, rcond=None)[0], centre) for right in slopes_against]
+    inverted = np.asarray(np.linalg.pinv(curvature), dtype=np.float64)
+    return [rigid_motion(inverted @ right, centre) for right in slopes_against]
+
+
+def _variance(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    return float(np.average((values - np.average(values, weights=weights)) ** 2, weights=weights))
 
 
 def rigid_motion(parameters: NDArray[np.float64], centre: NDArray[np.float64]) -> Matrix:

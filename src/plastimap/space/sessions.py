@@ -42,7 +42,7 @@ class Session:
     affine: NDArray[np.float64]
 
     def volume(self) -> Volume:
-        """The first channel."""
+        """Return the first channel."""
         return Volume(self.channels[0], self.affine)
 
     @property
@@ -51,9 +51,9 @@ class Session:
         return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
 
     def smoothed(self, fwhm_mm: float) -> Session:
-        """The same session under a Gaussian of `fwhm_mm`."""
+        """Smooth all channels by a Gaussian of `fwhm_mm`."""
         sigma = fwhm_mm / np.sqrt(8 * np.log(2)) / self.voxel_size
-        smooth = tuple(ndimage.gaussian_filter(channel, sigma, truncate=3) for channel in self.channels)
+        smooth = tuple(blurred(channel, sigma) for channel in self.channels)
         return Session(smooth, self.weight, self.affine)
 
     def centre(self) -> NDArray[np.float64]:
@@ -65,8 +65,13 @@ class Session:
         return tuple(float(channel[self.weight > 0].sum(dtype=np.float64)) for channel in self.channels)
 
 
+def blurred(image: NDArray[np.float32], sigma: float | NDArray[np.float64]) -> NDArray[np.float32]:
+    """Gaussian of `sigma` voxels, cut at three standard deviations."""
+    return np.asarray(ndimage.gaussian_filter(image, sigma, truncate=3), dtype=np.float32)
+
+
 def prepare(volume: Volume, mask: NDArray[np.bool_], *, scale: float = 1.0) -> Session:
-    """A session from its image(s) and brain mask.
+    """Make a session from its image(s) and brain mask.
 
     Parameters
     ----------
@@ -84,7 +89,7 @@ def prepare(volume: Volume, mask: NDArray[np.bool_], *, scale: float = 1.0) -> S
     if mask.shape != volume.shape:
         raise TemplateProblem(f"a mask of shape {mask.shape} beside an image of shape {volume.shape}")
     data = volume.data[..., np.newaxis] if volume.data.ndim == 3 else volume.data
-    valid = np.isfinite(data).all(axis=-1)
+    valid = np.asarray(np.isfinite(data).all(axis=-1))
     if not (valid & mask).any():
         raise TemplateProblem("no valid voxel inside a session's mask")
     trusted, usable = _trusted(data, valid, mask.astype(bool), volume.voxel_size)
@@ -96,19 +101,18 @@ def _trusted(
     data: NDArray[np.floating], valid: NDArray[np.bool_], mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Where the images are compared, and where they have values to compute with."""
-    distance = ndimage.distance_transform_edt(~mask, sampling=voxel_size)
-    wider = np.asarray(distance <= MARGIN_MM)
+    wider = np.asarray(ndimage.distance_transform_edt(~mask, sampling=voxel_size)) <= MARGIN_MM
     shell = wider & ~mask
     content = valid & (data != 0).all(axis=-1)
     if shell.any() and content[shell].mean() >= CONTENT_SHARE:
         return wider & valid, valid
     # A skull-stripped image ends at its mask, and that end is no anatomy: slopes there are kept out.
-    inner = ndimage.binary_erosion(mask & valid, border_value=1)
+    inner = np.asarray(ndimage.binary_erosion(mask & valid, border_value=1), dtype=bool)
     return inner, mask & valid
 
 
 def _filled(data: NDArray[np.floating], usable: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     low, high = np.percentile(data[inside], LIMITS_PERCENT)
     spare = 0.1 * (high - low)
-    nearest = ndimage.distance_transform_edt(~usable, return_distances=False, return_indices=True)
+    nearest = np.asarray(ndimage.distance_transform_edt(~usable, return_distances=False, return_indices=True))
     return np.clip(data[tuple(nearest)], low - spare, high + spare).astype(np.float32)

@@ -188,7 +188,7 @@ def _first_median(volume: Volume, mask: Mask) -> float:
 
 
 def _template_grid(volumes: Sequence[Volume], masks: Sequence[Mask]) -> Grid:
-    """The sessions' own grid where they share one; else an upright one around all masks, of their median voxel size."""
+    """Take the grid that all sessions share; else an upright one around all masks, of their median voxel size."""
     if all(same_grid(volumes[0], volume) for volume in volumes):
         return volumes[0].shape, volumes[0].affine
     size = np.median([_upright_size(volume) for volume in volumes], axis=0)
@@ -214,9 +214,7 @@ def _mask_corners(volume: Volume, mask: Mask) -> tuple[NDArray[np.float64], NDAr
     return points.min(axis=1), points.max(axis=1)
 
 
-def _align(
-    sessions: list[Session], grid: Grid, weights: NDArray[np.float64] | None, settings: Settings
-) -> list[Warp]:
+def _align(sessions: list[Session], grid: Grid, weights: NDArray[np.float64] | None, settings: Settings) -> list[Warp]:
     centres = [session.centre() for session in sessions]
     matrices = posing.centred(posing.first_positions(sessions, len(sessions) // 2), centres)
     matrices = posing.refine(sessions, matrices, grid, _common_weight(sessions, matrices, grid))

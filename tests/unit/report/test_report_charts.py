@@ -69,6 +69,15 @@ def test_learning_figure_draws_the_fitted_curve(behaviour: pd.DataFrame) -> None
     assert curves[0].get_ydata()[0] == pytest.approx(50.0)
 
 
+def test_dollars_in_names_are_no_mathematics(behaviour: pd.DataFrame) -> None:
+    group = r"$\nothing{$"
+    figure = learning_figure(behaviour, {"sub-1": group}, "csr_percent")
+    assert group.encode() in to_svg(figure)
+    assert to_png(figure)
+    table = pd.DataFrame({"participant_id": [group], "session": ["1"], "kind": [group], "present": [True]})
+    assert group.encode() in to_svg(availability_figure(table))
+
+
 def test_svg_is_the_same_bytes_twice(behaviour: pd.DataFrame) -> None:
     one, other = (to_svg(learning_figure(behaviour, {}, "csr_percent")) for _ in range(2))
     assert one == other
@@ -76,7 +85,7 @@ def test_svg_is_the_same_bytes_twice(behaviour: pd.DataFrame) -> None:
 
 def test_trajectories_of_several_clusters() -> None:
     table = pd.DataFrame({"participant_id": ["a", "a", "b", "b"], "group": ["x", "x", "y", "y"],
-                          "session": ["1", "2"] * 2, "day": [0.0, 14.0] * 2, "value": [1.0, 2.0, 1.0, 1.0]})  # fmt: skip
+                          "session": ["1", "2"] * 2, "day": [0.0, 14.0] * 2, "value": [1.0, 2, 1, 1]})  # fmt: skip
     figure = trajectory_figure([("one", "R1", table), ("two", "FA", table)])
     assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
     assert figure.axes[1].get_ylabel() == "FA"

@@ -143,13 +143,15 @@ def test_hostile_participant_cannot_leave_the_folder() -> None:
     assert "<b>" not in page.html
 
 
-def test_load_finds_days_sources_and_medians(whole: Path) -> None:
+def test_load_finds_days_sources_and_medians(whole: Path, person_page: Page) -> None:
     person = load_person(whole, "02")
     first = person.scans[0]
     assert first.day == 0
     assert first.day_source == "sessions.tsv"
     # Noise of 6 % around 1.05: the median over hundreds of voxels is within 2 %.
     assert first.medians["R1"]["WM"] == pytest.approx(1.05, rel=0.02)
+    assert person.facts["group"] == "controls"
+    assert "controls" in person_page.html
     assert set(person.target_outlines) == {"brain", "WM"}
 
 

@@ -80,7 +80,8 @@ def test_checks_flag_what_is_unusual() -> None:
     scan = ScanInputs("sub-01", medians={"R1": {"WM": 1.05, "GM": 0.3}}, qa={
         "dwi": {"displacement_mm": moved, "notes": ["x", "x"]}, "anat": {"tiv_ml": 400.0, "notes": "one"}})  # fmt: skip
     flags = {check.name: check.flag for check in checks_of(scan) if check.flag}
-    assert flags == {"R1 (1/s), GM median": "below what is usual at 3 T", "largest motion (mm)": "volume 9 moved 3.0 mm",
+    assert flags == {"R1 (1/s), GM median": "below what is usual at 3 T",
+                     "largest motion (mm)": "volume 9 moved 3.0 mm",
                      "anat: tiv ml": "unusual for an adult"}  # fmt: skip
     assert notes_of(scan) == ["dwi: x", "anat: one"]
 
@@ -103,7 +104,8 @@ def test_table_skips_absent_columns_and_counts_rows() -> None:
 
 
 @pytest.mark.parametrize(("value", "text"), [(3.0, "3"), (1234.56, "1235"), (0.00012345, "0.000123"), (None, "–"),
-                                             (float("inf"), "inf"), (np.int64(4), "4"), ("n/a", "–"), (np.bool_(True), "yes")])  # fmt: skip
+                                             (float("inf"), "inf"), (np.int64(4), "4"), ("n/a", "–"),
+                                             (np.bool_(True), "yes")])  # fmt: skip
 def test_numbers(value: object, text: str) -> None:
     assert number(value) == text
 

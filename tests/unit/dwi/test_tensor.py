@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.dwi.conftest import directions
+
+from plastimap.dwi.tensor import chosen_volumes, fit_tensor, fractional_anisotropy
+from plastimap.images import read_volume
+
+BVALS = np.r_[0, 0, np.full(30, 1000.0)]
+BVECS = np.r_[np.zeros((2, 3)), directions(30)]
+
+
+def turned(eigenvalues, rng):
+    """Tensors with the given eigenvalues (n, 3) in random orientation, and their first axes."""
+    axes = np.linalg.qr(rng.normal(size=(len(eigenvalues), 3, 3)))[0]
+    return np.einsum("nij,nj,nkj->nik", axes, eigenvalues, axes), axes[..., 0]
+
+
+def signals(tensors, bvals=BVALS, bvecs=BVECS, s0=800.0):
+    exponent = np.einsum("gi,nij,gj->ng", bvecs, tensors, bvecs) * bvals * 1e-3
+    return (s0 * np.exp(-exponent)).reshape(-1, 1, 1, bvals.size)
+
+
+@pytest.mark.parametrize("method", ["ols", "wls"])
+def test_noise_free_truth_is_found(method, rng):
+    values = np.sort(rng.uniform(0.1, 2.5, (50, 3)), axis=1)[:, ::-1]
+    tensors, axes = turned(values, rng)
+    made = fit_tensor(signals(tensors), BVALS, BVECS, mask=np.ones((50, 1, 1)), method=method)
+    np.testing.assert_allclose(made.ad.ravel(), values[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(made.rd.ravel(), values[:, 1:].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(made.md.ravel(), values.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(made.fa.ravel(), fractional_anisotropy(values), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(made.s0.ravel(), 800, rtol=1e-5)
+    np.testing.assert_allclose(np.abs((made.direction.reshape(-1, 3) * axes).sum(axis=1)), 1, atol=1e-5)
+    assert made.qa["n_negative_eigenvalue"] == 0
+    assert not made.notes
+
+
+@pytest.mark.parametrize(("method", "theirs"), [("ols", "OLS"), ("wls", "WLS")])
+def test_equals_dipy(method, theirs, rng):
+    from dipy.core.gradients import gradient_table
+    from dipy.reconst.dti import TensorModel
+
+    tensors, _ = turned(rng.uniform(0.4, 1.8, (200, 3)), rng)
+    noisy = np.maximum(signals(tensors) + rng.normal(0, 25, (200, 1, 1, BVALS.size)), 1)
+    made = fit_tensor(noisy, BVALS, BVECS, mask=np.ones((200, 1, 1)), method=method)
+    other = TensorModel(gradient_table(BVALS, bvecs=BVECS), fit_method=theirs).fit(noisy)
+    # Their tensors are stored in mm²/s; the rest is float32 rounding of ours.
+    np.testing.assert_allclose(made.md, other.md * 1e3, rtol=1e-5)
+    np.testing.assert_allclose(made.fa, other.fa, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_help_where_the_signal_is_weak(rng):
+    tensors, _ = turned(np.repeat([[2.4, 0.3, 0.3]], 3000, axis=0), rng)
+    bvals = BVALS * 2.5
+    clean = signals(tensors, bvals)
+    noisy = np.hypot(clean + rng.normal(0, 30, clean.shape), rng.normal(0, 30, clean.shape))
+    errors = {
+        method: np.std(fit_tensor(noisy, bvals, BVECS, mask=np.ones((3000, 1, 1)), method=method).fa)
+        for method in ("ols", "wls")
+    }
+    assert errors["wls"] < 0.95 * errors["ols"]
+
+
+@given(scale=st.floats(1e-2, 1e3))
+@settings(max_examples=20, deadline=None)
+def test_scaling_the_signal_changes_s0_only(scale):
+    tensors, _ = turned(np.array([[1.7, 0.4, 0.3]]), np.random.default_rng(1))
+    data = signals(tensors)
+    one, other = (fit_tensor(d, BVALS, BVECS, mask=np.ones((1, 1, 1))) for d in (data, data * scale))
+    np.testing.assert_allclose(other.fa, one.fa, rtol=1e-5)
+    np.testing.assert_allclose(other.md, one.md, rtol=1e-5)
+    np.testing.assert_allclose(other.s0, one.s0 * scale, rtol=1e-5)
+
+
+def test_turning_the_gradients_turns_the_direction_only(rng):
+    tensors, _ = turned(np.array([[1.7, 0.4, 0.3]] * 5), rng)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    data, mask = signals(tensors), np.ones((5, 1, 1))
+    one, other = fit_tensor(data, BVALS, BVECS, mask=mask), fit_tensor(data, BVALS, BVECS @ turn.T, mask=mask)
+    np.testing.assert_allclose(other.fa, one.fa, atol=1e-5)
+    cosine = (other.direction * (one.direction @ turn.T)).sum(axis=-1)
+    np.testing.assert_allclose(np.abs(cosine), 1, atol=1e-5)
+
+
+def test_bad_voxels_are_nan_or_floored_and_counted(rng):
+    tensors, _ = turned(np.repeat([[1.0, 0.9, 0.8]], 5, axis=0), rng)
+    data = signals(tensors)
+    data[0, 0, 0, 4] = np.nan
+    data[1] = 0
+    data[2, 0, 0, 7] = 0
+    data[3, 0, 0, 2:] = 900  # more signal with weighting than without: negative diffusivities
+    mask = np.ones((5, 1, 1), dtype=bool)
+    mask[4] = False
+    made = fit_tensor(data, BVALS, BVECS, mask=mask)
+    np.testing.assert_array_equal(np.isnan(made.fa).ravel(), [True, True, False, False, True])
+    counts = {name: made.qa[name] for name in ("n_invalid_signal", "n_floored_signal", "n_negative_eigenvalue")}
+    assert counts == {"n_invalid_signal": 2, "n_floored_signal": 1, "n_negative_eigenvalue": 1}
+    assert made.fa[3, 0, 0] >= 0
+    assert made.rd[3, 0, 0] >= 0
+
+
+@pytest.mark.parametrize(
+    ("bvals", "n_used", "n_notes"),
+    [
+        ([0, *[1000] * 6, *[2500] * 6], 7, 1),
+        ([0, *[1000] * 5, *[2500] * 7], 13, 1),
+        ([0, *[2500] * 12], 13, 1),
+        ([0, *[1000] * 12], 13, 0),
+        ([300, *[1000] * 6, *[2500] * 6], 13, 1),
+    ],
+)
+def test_high_shells_are_left_out_only_where_enough_remains(bvals, n_used, n_notes):
+    used, notes = chosen_volumes(
+        np.array(bvals, dtype=float), np.r_[np.zeros((1, 3)), directions(12)], b0_threshold=50, max_bval=1500
+    )
+    assert (used.sum(), len(notes)) == (n_used, n_notes)
+
+
+def test_fa_of_known_tensors():
+    found = fractional_anisotropy(np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0], [np.nan] * 3, [2, 1, 1]]))
+    np.testing.assert_allclose(found, [0, 1, 0, np.nan, np.sqrt(1 / 6)], atol=1e-12)
+
+
+def test_what_cannot_be_fitted_is_refused(rng):
+    data, mask = signals(turned(np.ones((2, 3)), rng)[0]), np.ones((2, 1, 1))
+    with pytest.raises(ValueError, match="go together"):
+        fit_tensor(data, BVALS[1:], BVECS[1:], mask=mask)
+    with pytest.raises(ValueError, match="ols, wls"):
+        fit_tensor(data, BVALS, BVECS, mask=mask, method="nlls")
+    with pytest.raises(ValueError, match="do not determine a tensor"):
+        fit_tensor(data, BVALS, np.where(BVALS[:, None] > 0, BVECS[5], 0), mask=mask)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("encoding", ["AP", "PA"])
+def test_agrees_with_the_scanner(shared, encoding):
+    from plastimap.dwi.gradients import fsl_to_world, read_gradients
+    from plastimap.dwi.mask import brain_mask
+
+    folder = shared / "data" / "real-siemens-1subject"
+    stem = f"sub-01_dir-{encoding}_dwi"
+    series = read_volume(folder / "sub-01" / "dwi" / f"{stem}.nii.gz")
+    bvals, bvecs = read_gradients(*(folder / "sub-01" / "dwi" / f"{stem}.{kind}" for kind in ("bval", "bvec")))
+    mask = brain_mask(series.data[..., 0], voxel_size=series.voxel_size)
+    made = fit_tensor(series.data, bvals, fsl_to_world(bvecs, series.affine), mask=mask, method="ols")
+    fa, adc = (
+        read_volume(folder / "scanner-maps" / f"dir-{encoding}_{name}.nii.gz").data / 1000 for name in ("FA", "ADC")
+    )
+    where = mask & np.isfinite(made.fa) & (adc > 0)
+    # The scanner fits the same raw data without motion correction: equal but for its rounding and its outliers.
+    assert np.corrcoef(made.fa[where], fa[where])[0, 1] > 0.99
+    assert abs(np.median(made.fa[where] - fa[where])) < 0.001
+    assert np.corrcoef(made.md[where], adc[where])[0, 1] > 0.999
+    assert abs(np.median(made.md[where] / adc[where]) - 1) < 0.001
