@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all lint bench-check clean
+.PHONY: setup demo test test-all tiny lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -31,13 +31,15 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest -n $(CORES) -m "slow or not slow"
 
+tiny: $(READY)
+	$(BIN)/python -m pytest -m slow tests/workflow/test_tiny_study.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/pyright
 	$(BIN)/codespell
-	$(BIN)/python -m pytest tests/workflow/test_lint.py
 
 clean:
 	rm -rf demo build dist

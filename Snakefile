@@ -15,7 +15,7 @@ from plastimap.paths import (
     log_of,
     sidecar_of,
 )
-from plastimap.provenance import code_id
+from plastimap.provenance import CodeIds
 
 min_version("9.20")
 
@@ -27,11 +27,11 @@ study = open_study(
     refresh=workflow.is_main_process,
 )
 paths = study.paths
+code = CodeIds(workflow.basedir)
 
 
-def code(script, files=None):
-    used = Path(workflow.basedir).glob(files) if files else []
-    return code_id(Path(workflow.basedir, "scripts", f"{script}.py"), *used)
+# Used with --software-deployment-method apptainer only; built from the definition beside it.
+container: str(Path(workflow.basedir, "workflow", "envs", "plastimap.sif"))
 
 
 workdir: study.config["output_dir"]

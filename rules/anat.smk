@@ -7,11 +7,11 @@ rule segment:
         structural=paths.structural,
         mask=paths.mask,
         tissues=[paths.tissue(name) for name in TISSUES],
-        sidecars=[sidecar_of(name) for name in (paths.structural, paths.mask, *map(paths.tissue, TISSUES))],
+        sidecars=[
+            sidecar_of(name)
+            for name in (paths.structural, paths.mask, *map(paths.tissue, TISSUES))
+        ],
         qa=paths.anat_qa,
-    params:
-        code=code("segment"),
-        contrast=paths.contrast,
     log:
         log_of("segment", *SCAN),
     benchmark:
@@ -19,5 +19,8 @@ rule segment:
     resources:
         mem_mb=growing(3000),
         runtime=30,
+    params:
+        code=code("segment"),
+        contrast=paths.contrast,
     script:
         "../scripts/segment.py"

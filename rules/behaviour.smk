@@ -8,15 +8,15 @@ rule behaviour:
         fits=paths.behaviour_fits,
         tests=paths.behaviour_tests,
         sides=paths.behaviour_sides,
-    params:
-        code=code("behaviour"),
-        settings=study.config["behaviour"],
-        group=study.config["model"]["group"],
-        days=study.days,
     log:
         log_of("behaviour"),
     resources:
         mem_mb=growing(1000),
         runtime=10,
+    params:
+        code=code("behaviour"),
+        settings=study.config["behaviour"],
+        labels=study.label_columns,
+        days=study.days,
     script:
         "../scripts/behaviour.py"

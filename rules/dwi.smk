@@ -8,11 +8,11 @@ rule dwi:
         b0=paths.dwi_b0,
         mask=paths.dwi_mask,
         direction=paths.dwi_direction,
-        more_sidecars=[sidecar_of(name) for name in (paths.dwi_b0, paths.dwi_mask, paths.dwi_direction)],
+        more_sidecars=[
+            sidecar_of(name)
+            for name in (paths.dwi_b0, paths.dwi_mask, paths.dwi_direction)
+        ],
         qa=paths.dwi_qa,
-    params:
-        code=code("dwi"),
-        settings=study.settings("dwi"),
     log:
         log_of("dwi", *SCAN),
     benchmark:
@@ -20,6 +20,9 @@ rule dwi:
     resources:
         mem_mb=growing(4000),
         runtime=60,
+    params:
+        code=code("dwi"),
+        settings=study.settings("dwi"),
     script:
         "../scripts/dwi.py"
 
@@ -34,12 +37,12 @@ rule dwi_to_anat:
     output:
         transform=paths.dwi_to_anat,
         qa=paths.coreg_qa,
-    params:
-        code=code("dwi_to_anat"),
     log:
         log_of("dwi_to_anat", *SCAN),
     resources:
         mem_mb=growing(2000),
         runtime=15,
+    params:
+        code=code("dwi_to_anat"),
     script:
         "../scripts/dwi_to_anat.py"

@@ -11,16 +11,16 @@ rule group_masks:
         search=expand(paths.search_volumes, tissue=ANALYSED_TISSUES),
         mean=paths.mean_structural,
         qa=paths.rois_qa,
-    params:
-        code=code("group_masks"),
-        thresholds=study.config["masks"],
-        rois=study.config["rois"],
-        space=study.config["space"],
     log:
         log_of("group_masks"),
     resources:
         mem_mb=growing(4000),
         runtime=30,
+    params:
+        code=code("group_masks"),
+        thresholds=study.config["masks"],
+        rois=study.config["rois"],
+        space=study.config["space"],
     script:
         "../scripts/group_masks.py"
 
@@ -39,12 +39,6 @@ rule glm:
         model=paths.glm_model,
         trajectories=paths.glm_trajectories,
         maps=directory(paths.glm_maps),
-    params:
-        code=code("glm"),
-        labels=study.glm_scans,
-        model=study.config["model"],
-        inference=study.config["inference"],
-        minimum_subjects=study.config["masks"]["minimum_subjects"],
     log:
         log_of("glm", "{map}_{tissue}"),
     benchmark:
@@ -52,6 +46,12 @@ rule glm:
     resources:
         mem_mb=growing(4000),
         runtime=60,
+    params:
+        code=code("glm"),
+        labels=study.glm_scans,
+        model=study.config["model"],
+        inference=study.config["inference"],
+        minimum_subjects=study.config["masks"]["minimum_subjects"],
     script:
         "../scripts/glm.py"
 
@@ -64,13 +64,13 @@ rule families:
     output:
         clusters=paths.clusters,
         families=paths.families,
-    params:
-        code=code("families"),
-        method=study.config["inference"]["family_correction"],
     log:
         log_of("families"),
     resources:
         mem_mb=growing(1000),
         runtime=10,
+    params:
+        code=code("families"),
+        method=study.config["inference"]["family_correction"],
     script:
         "../scripts/families.py"

@@ -11,19 +11,19 @@ for kind in study.mpm_kinds:
             maps=[paths.native(name) for name in kind.members],
             sidecars=[sidecar_of(paths.native(name)) for name in kind.members],
             qa=paths.mpm_qa,
+        log:
+            log_of("mpm", *SCAN),
+        benchmark:
+            benchmark_of("mpm", *SCAN)
         wildcard_constraints:
             scan=kind.scans,
+        resources:
+            mem_mb=growing(3000),
+            runtime=30,
         params:
             code=code("mpm"),
             maps=kind.members,
             protocol=study.protocol,
             settings=study.settings("mpm"),
-        log:
-            log_of("mpm", *SCAN),
-        benchmark:
-            benchmark_of("mpm", *SCAN)
-        resources:
-            mem_mb=growing(3000),
-            runtime=30,
         script:
             "../scripts/mpm.py"

@@ -3,16 +3,20 @@ rule person_report:
     input:
         study.person_report_files,
     output:
-        page=report(paths.person_page, caption="../workflow/report/person.rst", category="People"),
+        page=report(
+            paths.person_page,
+            caption="../workflow/report/person.rst",
+            category="People",
+        ),
         figures=directory(paths.person_figures),
-    params:
-        code=code("person_report", "workflow/report/*.*"),
-        title=study.config["report"]["title"],
     log:
         log_of("person_report", "sub-{subject}"),
     resources:
         mem_mb=growing(2000),
         runtime=15,
+    params:
+        code=code("person_report", "workflow/report/*.*"),
+        title=study.config["report"]["title"],
     script:
         "../scripts/person_report.py"
 
@@ -22,15 +26,17 @@ rule study_report:
     input:
         study.study_report_files,
     output:
-        page=report(paths.report, caption="../workflow/report/study.rst", category="Study"),
+        page=report(
+            paths.report, caption="../workflow/report/study.rst", category="Study"
+        ),
         figures=directory(paths.study_figures),
-    params:
-        code=code("study_report", "workflow/report/*.*"),
-        title=study.config["report"]["title"],
     log:
         log_of("study_report"),
     resources:
         mem_mb=growing(3000),
         runtime=30,
+    params:
+        code=code("study_report", "workflow/report/*.*"),
+        title=study.config["report"]["title"],
     script:
         "../scripts/study_report.py"

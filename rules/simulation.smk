@@ -8,14 +8,14 @@ rule planted_vs_found:
         found=paths.found,
         control=paths.control,
         text=paths.found_text,
-    params:
-        code=code("planted_vs_found"),
-        resolution=study.config["space"]["resolution"],
-        cluster_p=study.config["inference"]["cluster_p"],
     log:
         log_of("planted_vs_found"),
     resources:
         mem_mb=growing(500),
         runtime=5,
+    params:
+        code=code("planted_vs_found"),
+        resolution=study.config["space"]["resolution"],
+        cluster_p=study.config["inference"]["cluster_p"],
     script:
         "../scripts/planted_vs_found.py"

@@ -9,18 +9,18 @@ for kind in study.smooth_kinds:
         output:
             images=[paths.smoothed(*pair) for pair in kind.members],
             sidecars=[sidecar_of(paths.smoothed(*pair)) for pair in kind.members],
+        log:
+            log_of("smooth", *SCAN),
         wildcard_constraints:
             scan=kind.scans,
+        resources:
+            mem_mb=growing(2000),
+            runtime=15,
         params:
             code=code("smooth"),
             pairs=kind.members,
             maps=list(dict.fromkeys(name for name, _ in kind.members if name != "vbm")),
             resolution=study.config["space"]["resolution"],
             kernels=study.config["smoothing"],
-        log:
-            log_of("smooth", *SCAN),
-        resources:
-            mem_mb=growing(2000),
-            runtime=15,
         script:
             "../scripts/smooth.py"

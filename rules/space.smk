@@ -9,12 +9,10 @@ rule person_template:
         template=paths.template,
         sidecar=sidecar_of(paths.template),
         tissues=[paths.template_tissue(name) for name in ANALYSED_TISSUES],
-        tissue_sidecars=[sidecar_of(paths.template_tissue(name)) for name in ANALYSED_TISSUES],
+        tissue_sidecars=[
+            sidecar_of(paths.template_tissue(name)) for name in ANALYSED_TISSUES
+        ],
         transforms=directory(paths.template_transforms),
-    params:
-        code=code("person_template"),
-        contrast=paths.contrast,
-        members=study.members_of,
     log:
         log_of("person_template", "sub-{subject}"),
     benchmark:
@@ -22,6 +20,10 @@ rule person_template:
     resources:
         mem_mb=growing(4000),
         runtime=120,
+    params:
+        code=code("person_template"),
+        contrast=paths.contrast,
+        members=study.members_of,
     script:
         "../scripts/person_template.py"
 
@@ -34,9 +36,6 @@ rule person_to_target:
     output:
         warp=paths.to_target,
         sidecar=sidecar_of(paths.to_target),
-    params:
-        code=code("person_to_target"),
-        space=study.config["space"],
     log:
         log_of("person_to_target", "sub-{subject}"),
     benchmark:
@@ -44,6 +43,9 @@ rule person_to_target:
     resources:
         mem_mb=growing(4000),
         runtime=60,
+    params:
+        code=code("person_to_target"),
+        space=study.config["space"],
     script:
         "../scripts/person_to_target.py"
 
@@ -59,14 +61,14 @@ rule session_to_template:
         warp=paths.to_template,
         jacobian=paths.jacobian,
         sidecars=[sidecar_of(name) for name in (paths.to_template, paths.jacobian)],
-    params:
-        code=code("session_to_template"),
-        contrast=paths.contrast,
     log:
         log_of("session_to_template", *SCAN),
     resources:
         mem_mb=growing(3000),
         runtime=30,
+    params:
+        code=code("session_to_template"),
+        contrast=paths.contrast,
     script:
         "../scripts/session_to_template.py"
 
@@ -80,7 +82,9 @@ for kind in study.target_kinds:
         input:
             maps=study.map_files,
             tissues=[paths.tissue(name) for name in TISSUES],
-            template_tissues=study.of_person(*map(paths.template_tissue, ANALYSED_TISSUES)),
+            template_tissues=study.of_person(
+                *map(paths.template_tissue, ANALYSED_TISSUES)
+            ),
             session=paths.to_template,
             jacobian=paths.jacobian,
             person=study.of_person(paths.to_target),
@@ -90,18 +94,18 @@ for kind in study.target_kinds:
             tissues=[paths.warped_tissue(name) for name in TISSUES],
             modulated=[paths.modulated(name) for name in ANALYSED_TISSUES],
             sidecars=[sidecar_of(name) for name in paths.all_warped(kind.members)],
-        wildcard_constraints:
-            scan=kind.scans,
-        params:
-            code=code("to_target"),
-            maps=kind.members,
-            space=study.config["space"],
         log:
             log_of("to_target", *SCAN),
         benchmark:
             benchmark_of("to_target", *SCAN)
+        wildcard_constraints:
+            scan=kind.scans,
         resources:
             mem_mb=growing(3000),
             runtime=20,
+        params:
+            code=code("to_target"),
+            maps=kind.members,
+            space=study.config["space"],
         script:
             "../scripts/to_target.py"

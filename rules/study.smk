@@ -6,14 +6,14 @@ rule describe:
         description=paths.description,
         ignore=".bidsignore",
         readme="README.md",
-    params:
-        code=code("describe"),
-        raw=study.config["bids_dir"],
     log:
         log_of("describe"),
     resources:
         mem_mb=growing(500),
         runtime=5,
+    params:
+        code=code("describe"),
+        raw=study.config["bids_dir"],
     script:
         "../scripts/describe.py"
 
@@ -21,19 +21,20 @@ rule describe:
 rule cohort:
     """Gather scans, days, TIV, quality and covariates into two tables."""
     input:
-        qa=study.quality_files,
+        qa=study.cohort_quality_files,
         participants=study.participants_file,
         behaviour=study.behaviour_fits,
     output:
         scans=paths.scans,
         participants=paths.cohort,
-    params:
-        code=code("cohort"),
-        days=study.days,
     log:
         log_of("cohort"),
     resources:
         mem_mb=growing(1000),
         runtime=10,
+    params:
+        code=code("cohort"),
+        days=study.days,
+        labels=study.label_columns,
     script:
         "../scripts/cohort.py"

@@ -1,9 +1,8 @@
 """Behaviour tables → tidy values, learning curves, and the tests on them."""
 
-import pandas as pd
-
 from plastimap.behaviour.summary import analyse
 from plastimap.behaviour.tables import read, tidy
+from plastimap.cohort import read_participants
 from plastimap.jobs import job_log
 from plastimap.writing import write_table
 
@@ -12,9 +11,9 @@ with job_log(snakemake.log[0]):
     values = tidy([read(file) for file in snakemake.input.tables], outcomes=list(outcomes), days=snakemake.params.days)
     groups = None
     for file in snakemake.input.participants:
-        people = pd.read_csv(file, sep="\t", na_values=["n/a"], dtype=str)
-        if snakemake.params.group in people:
-            groups = dict(zip(people["participant_id"], people[snakemake.params.group], strict=True))
+        people = read_participants(file, text=snakemake.params.labels)
+        for column in set(snakemake.params.labels) & set(people):
+            groups = dict(zip(people["participant_id"], people[column], strict=True))
     result = analyse(values, outcomes, groups=groups)
     for note in result.notes:
         print(note)

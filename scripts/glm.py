@@ -13,7 +13,8 @@ from plastimap.writing import write_json, write_table
 
 with job_log(snakemake.log[0]):
     model, inference = snakemake.params.model, snakemake.params.inference
-    read = {"sep": "\t", "na_values": ["n/a"], "dtype": {"participant_id": str, "session": str}}
+    labels = {"participant_id": str, "session": str, **({model["group"]: str} if model["group"] else {})}
+    read = {"sep": "\t", "na_values": ["n/a"], "dtype": labels}
     scans = pd.read_csv(snakemake.input.scans, **read).set_index("scan").loc[list(snakemake.params.labels)]
     mask, search = read_volume(snakemake.input.mask), read_volume(snakemake.input.search)
     inside = mask.data > 0

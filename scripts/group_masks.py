@@ -23,7 +23,7 @@ with job_log(snakemake.log[0]):
         means = {"GM": averaged(standard.gm, grid).data, "WM": averaged(standard.wm, grid).data}
 
     masks = tissue_masks(means, snakemake.params.thresholds)
-    images = {roi["image"]: read_volume(roi["image"]) for roi in wanted if roi.get("image")}
+    images = {roi["name"]: read_volume(roi["image"]) for roi in wanted if roi.get("image")}
     search = search_volumes(wanted, masks, grid, images=images, space=snakemake.params.space["target"])
     for tissue, mask_file, search_file in zip(
         ANALYSED_TISSUES, snakemake.output.masks, snakemake.output.search, strict=True

@@ -17,9 +17,9 @@ with job_log(snakemake.log[0]):
     b1 = None
     for file in snakemake.input.b1:
         measured = read_volume(file)
-        b1 = b1_on_grid(
-            Volume(b1_ratio(measured.data, snakemake.params.protocol["b1_units"] or ""), measured.affine), grid
-        )
+        units, flip = (snakemake.params.protocol[key] for key in ("b1_units", "b1_flip_deg"))
+        ratio = b1_ratio(measured.data, units or "", nominal_flip_deg=flip)
+        b1 = b1_on_grid(Volume(ratio, measured.affine), grid)
 
     fitted = fit_maps(
         echoes,

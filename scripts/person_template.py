@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
+from plastimap.paths import ANALYSED_TISSUES
 from plastimap.space.template import midpoint
-from plastimap.transforms import resample
+from plastimap.space.tissues import mean_tissues
 from plastimap.warpfiles import write_warp
 
 with job_log(snakemake.log[0]):
@@ -22,10 +21,11 @@ with job_log(snakemake.log[0]):
         write_warp(folder / f"{label}_xfm.nii.gz", warp)
         write_volume(folder / f"{label}_jacobian.nii.gz", Volume(jacobian, made.template.affine))
     about = {"reference": snakemake.output.template, "notes": made.notes}
-    for files, output in zip((snakemake.input.GM, snakemake.input.WM), snakemake.output.tissues, strict=True):
-        pulled = [resample(read_volume(f), made.template, w) for f, w in zip(files, made.transforms, strict=True)]
-        tissue = Volume(np.nan_to_num(np.mean(pulled, axis=0)), made.template.affine)
-        write_volume(output, tissue, sidecar=map_sidecar(**about, sources=files))
+    both = zip(snakemake.input.GM, snakemake.input.WM, strict=True)
+    sessions = [dict(zip(ANALYSED_TISSUES, map(read_volume, files), strict=True)) for files in both]
+    tissues = mean_tissues(sessions, made.transforms)
+    for name, output in zip(ANALYSED_TISSUES, snakemake.output.tissues, strict=True):
+        write_volume(output, tissues[name], sidecar=map_sidecar(**about, sources=snakemake.input[name]))
     write_volume(
         snakemake.output.template,
         made.template,

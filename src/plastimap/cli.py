@@ -152,7 +152,11 @@ def _demo(options: argparse.Namespace) -> int:
 # --- what the commands share ----------------------------------------------------------------------------------------
 def _checked(options: argparse.Namespace, *, full: bool) -> dict[str, Any] | None:
     """Check config and dataset together, print everything that is wrong; the config when nothing stands in the way."""
-    config, problems = load_config([*([options.config] if options.config else []), _overrides(options)])
+    layers = [*([options.config] if options.config else []), _overrides(options)]
+    if options.bids_dir:
+        # Where nothing names an output folder, BIDS has a place for it.
+        layers.insert(0, {"output_dir": str((options.bids_dir / "derivatives" / "plastimap").resolve())})
+    config, problems = load_config(layers)
     manifest, problems = check_study(usable_config(config), config_problems=problems)
     print(format_problems(problems, files_shown=None if full else FILES_SHOWN), file=sys.stderr)
     if errors(problems):
@@ -170,7 +174,6 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if options.bids_dir:
         found["bids_dir"] = str(options.bids_dir.resolve())
-        found["output_dir"] = str((options.bids_dir / "derivatives" / "plastimap").resolve())
     if options.output_dir:
         found["output_dir"] = str(options.output_dir.resolve())
     if options.participant_label:
@@ -219,10 +222,9 @@ def snakemake_command(
     place = Path(config["output_dir"])
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_file("Snakefile"))]
     command += ["--configfile", str(place / Paths.effective_config), "--directory", str(place)]
-    command += ["--workflow-profile", str(workflow_file("profiles/default"))]
-    if profile and profile != "default":
-        shipped = workflow_file("profiles") / profile
-        command += ["--profile", str(shipped if shipped.is_dir() else profile)]
+    # A workflow profile would win over --profile, so only one is given.
+    shipped = workflow_file("profiles") / (profile or "default")
+    command += ["--workflow-profile", "none", "--profile", str(shipped if shipped.is_dir() else profile)]
     command += ["--cores", str(cores)]
     # Options that take several values come last, or they would swallow the target.
     return [*command, target, *(["--dry-run", "--quiet", "rules"] if dry_run else ["--logger", "plastimap"])]

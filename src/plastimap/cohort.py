@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plastimap.paths import scan_session, scan_subject
+from plastimap.writing import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +79,28 @@ def _wide(fits: pd.DataFrame) -> pd.DataFrame:
     wide = fits.pivot(index="participant_id", columns="outcome", values=wanted)
     wide.columns = [f"{outcome}_{name}" for name, outcome in wide.columns]
     return wide.reset_index()
+
+
+def read_participants(file: PathLike, *, text: Sequence[str] = ()) -> pd.DataFrame:
+    """Read ``participants.tsv``.
+
+    Parameters
+    ----------
+    file : path-like
+    text : sequence of str
+        Columns that are labels even when they look like numbers, such as the group's.
+
+    Returns
+    -------
+    DataFrame
+        ``participant_id`` always as ``sub-…``.
+    """
+    import pandas as pd
+
+    labels = dict.fromkeys(("participant_id", *text), str)
+    table = pd.read_csv(file, sep="\t", na_values=["n/a"], dtype=labels)
+    table["participant_id"] = "sub-" + table["participant_id"].str.removeprefix("sub-")
+    return table
 
 
 def scan_of_quality_file(name: str) -> str:

@@ -19,9 +19,27 @@ PACKAGE = "plastimap"
 ROOT = Path(__file__).parent
 
 NUMERICAL = frozenset(
-    {"dipy", "matplotlib", "nibabel", "nilearn", "numba", "numpy", "pandas", "picsl_greedy", "scipy", "SimpleITK"}
+    {"dipy", "matplotlib", "nibabel", "nilearn", "numpy", "pandas", "picsl_greedy", "scipy", "SimpleITK"}
 )
 """Packages whose version belongs to a result (each is imported under its distribution's name)."""
+
+
+class CodeIds:
+    """Code ids of a workflow's scripts, by name.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder that holds ``scripts/``.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def __call__(self, script: str, files: str | None = None) -> str:
+        """Code id of ``scripts/<script>.py`` and of the files that match a pattern under the root."""
+        used = self.root.glob(files) if files else ()
+        return code_id(self.root / "scripts" / f"{script}.py", *used)
 
 
 def code_id(script: str | Path, *files: str | Path) -> str:

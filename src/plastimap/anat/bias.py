@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from plastimap.images import Volume
 
-WORKING_MM = 4.0
+WORKING_MM = 6.0
 """The field is smooth: it is estimated on about this voxel size and evaluated on the full grid."""
 
-ITERATIONS = (30, 30, 30)
+ITERATIONS = (50, 50, 50)
 """At most, per fitting level; each stops when it has converged."""
+
+CONVERGED = 5e-4
+"""Coefficient of variation between two steps' fields that ends a level."""
 
 
 def correct_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -53,7 +56,7 @@ def correct_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]
     n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
     n4.SetNumberOfThreads(1)
     n4.SetMaximumNumberOfIterations(list(ITERATIONS))
-    n4.SetConvergenceThreshold(1e-4)
+    n4.SetConvergenceThreshold(CONVERGED)
     n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(inside, shrink))
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:

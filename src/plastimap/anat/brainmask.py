@@ -22,7 +22,7 @@ from plastimap.images import Volume
 FINEST_MM, COARSEST_MM = 2.0, 3.0
 """Brain extraction works on voxels of this size, whatever the scan has."""
 
-LARGEST_BRAIN_ML = 2300.0
+LARGEST_BRAIN_ML = 2500.0
 """A foreground larger than this holds more than an intracranial space: it is a whole head."""
 
 AIR_SHARE = 0.2

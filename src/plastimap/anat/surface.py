@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,17 +179,25 @@ def _pressure(
 
 
 def fill_surface(points: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Voxels inside the closed surface with vertices `points` (voxel coordinates)."""
+    """Mark the voxels whose centres lie inside the closed surface with vertices `points` (voxel coordinates)."""
     _, faces, _ = icosphere()
     corners = points[faces]
+    outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
     longest = float(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max())
     steps = max(2, int(np.ceil(longest / 0.5)))
     i, j = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1), indexing="ij")
     inside = i + j <= steps
     mix = np.stack([i[inside], j[inside], steps - i[inside] - j[inside]], axis=1) / steps
-    drawn = np.rint(np.einsum("mk,fkd->fmd", mix, corners)).astype(np.int64).reshape(-1, 3)
-    drawn = drawn[((drawn >= 0) & (drawn < np.array(shape))).all(axis=1)]
-    shell = np.zeros(shape, dtype=bool)
-    shell[tuple(drawn.T)] = True
-    filled: Any = ndimage.binary_fill_holes(shell)
-    return np.asarray(filled, dtype=bool)
+    places = np.einsum("mk,fkd->fmd", mix, corners)
+    voxels = np.rint(places).astype(np.int64)
+    beyond = ((voxels - places) * outward[:, None]).sum(axis=2).ravel()
+    voxels = voxels.reshape(-1, 3)
+    seen = ((voxels >= 0) & (voxels < np.array(shape))).all(axis=1)
+    flat = np.ravel_multi_index(tuple(voxels[seen].T), shape)
+    size = int(np.prod(shape))
+    shell = np.bincount(flat, minlength=size).reshape(shape) > 0
+    # A voxel that the surface crosses belongs to the side on which its centre lies.
+    outside = np.bincount(flat, weights=beyond[seen], minlength=size).reshape(shape) > 0
+    filled = np.asarray(ndimage.binary_fill_holes(shell), dtype=bool)
+    return filled & ~(shell & outside)

@@ -88,7 +88,10 @@ class Scan:
     def external(self, map_name: str, stage: str, tissue: str | None = None) -> str | None:
         """Path of a map made elsewhere, or None."""
         for row in self.rows:
-            if row.stage == stage and row.map == map_name and (tissue is None or row.tissue in (None, "", tissue)):
+            wanted = (
+                row.stage == stage and row.map == map_name and row.datatype != ("dwi" if map_name == "mask" else "")
+            )
+            if wanted and (tissue is None or row.tissue in (None, "", tissue)):
                 return row.path
         return None
 
@@ -227,6 +230,7 @@ class Study:
             "glm": (bool(self.analysed), f"a group model needs at least {MIN_PARTICIPANTS} people with maps"),
             "report": (True, ""),
         }
+        self.possible = frozenset(stage for stage, (there, _) in possible.items() if there)
         asked = STAGES if self.config["stages"] == "auto" else self.config["stages"]
         for stage in STAGES:
             if stage not in asked:
@@ -400,7 +404,8 @@ class Study:
             for scan in self.in_space
             if name in self.target_maps(scan)
         ]
-        if warped or not self.analysed:
+        if self.in_space or not self.analysed:
+            # T1w images have arbitrary units and are not brought to the target: white matter shows the anatomy.
             return warped or self.every(self.paths.warped_tissue("WM"))
         (pair, scans), *_ = self.analysed.items()
         return [self.smoothed_file(scans[0], *pair)]
@@ -417,9 +422,14 @@ class Study:
         return [str(table)] if self.config["bids_dir"] and table.exists() else []
 
     @cached_property
+    def label_columns(self) -> list[str]:
+        """Columns of the table of people that hold labels: the group's."""
+        return [self.config["model"]["group"]] if self.config["model"]["group"] else []
+
+    @cached_property
     def behaviour_fits(self) -> list[str]:
         """The table of fitted learning curves, where there is behaviour."""
-        return [self.paths.behaviour_fits] if "behaviour" in self.stages else []
+        return [self.paths.behaviour_fits] if "behaviour" in self.possible else []
 
     @cached_property
     def truth_files(self) -> list[str]:
@@ -436,20 +446,25 @@ class Study:
         """Days since baseline of every scan."""
         return {scan.label: scan.day for scan in self.scans}
 
-    def scan_quality(self, scan: Scan) -> list[str]:
-        """Quality files of one scan."""
+    def scan_quality(self, scan: Scan, stages: frozenset[str]) -> list[str]:
+        """Quality files of one scan, of the stages named."""
         patterns = {
-            self.paths.mpm_qa: "mpm" in self.stages and bool(scan.mpm_maps),
-            self.paths.dwi_qa: "dwi" in self.stages and scan.dwi is not None,
-            self.paths.anat_qa: "anat" in self.stages and scan in self.in_space,
-            self.paths.coreg_qa: "space" in self.stages and scan in self.in_space and scan.dwi is not None,
+            self.paths.mpm_qa: "mpm" in stages and bool(scan.mpm_maps),
+            self.paths.dwi_qa: "dwi" in stages and scan.dwi is not None,
+            self.paths.anat_qa: "anat" in stages and scan in self.in_space,
+            self.paths.coreg_qa: "space" in stages and scan in self.in_space and scan.dwi is not None,
         }
         return [self.paths.at(pattern, scan.label) for pattern, there in patterns.items() if there]
 
     @cached_property
     def quality_files(self) -> list[str]:
         """Quality files of all scans."""
-        return [file for scan in self.scans for file in self.scan_quality(scan)]
+        return [file for scan in self.scans for file in self.scan_quality(scan, self.stages)]
+
+    @cached_property
+    def cohort_quality_files(self) -> list[str]:
+        """Quality files that the group level needs, whichever stages were asked for: TIV is in them."""
+        return [file for scan in self.scans for file in self.scan_quality(scan, self.possible)]
 
     def person_report_files(self, wildcards: Wildcards) -> list[str]:
         """Everything that a person's page shows."""
@@ -457,7 +472,7 @@ class Study:
         for scan in self.scans:
             if scan.subject != wildcards.subject:
                 continue
-            files += [*self.scan_targets(scan), *self.scan_quality(scan)]
+            files += [*self.scan_targets(scan), *self.scan_quality(scan, self.stages)]
             if "dwi" in self.stages and scan.dwi:
                 files += [paths.at(pattern, scan.label) for pattern in (paths.dwi_mask, paths.dwi_direction)]
             if "anat" in self.stages and scan in self.in_space:
@@ -499,6 +514,7 @@ class Study:
             "flip_angle_deg": [row.flip_angle_deg for row in scan.echoes],
             "tr_s": [row.tr_s for row in scan.echoes],
             "b1_units": next((row.units for row in scan.b1), None),
+            "b1_flip_deg": next((row.flip_angle_deg for row in scan.b1), None),
         }
 
     def summary(self) -> str:

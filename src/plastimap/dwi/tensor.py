@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from dipy.reconst.dti import axial_diffusivity, fractional_anisotropy, mean_diffusivity, radial_diffusivity
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.dwi.gradients import LEAST_DIRECTIONS, count_directions, normalised
@@ -165,20 +166,6 @@ def tensor_design(bvals: NDArray[np.float64], bvecs: NDArray[np.float64]) -> NDA
     return np.column_stack([-bvals[:, None] * quadratic, np.ones_like(bvals)])
 
 
-def fractional_anisotropy(eigenvalues: NDArray[np.floating]) -> NDArray[np.floating]:
-    """FA = √(3/2) · ‖λ − mean λ‖ / ‖λ‖ (Basser 1996, doi:10.1006/jmrb.1996.0086); 0 for a tensor of zeros.
-
-    Parameters
-    ----------
-    eigenvalues : ndarray, shape (..., 3)
-    """
-    values = np.asarray(eigenvalues, dtype=np.float64)
-    spread = ((values - values.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
-    size = (values**2).sum(axis=-1)
-    share = np.divide(spread, size, out=np.where(np.isnan(size), np.nan, 0.0), where=size > 0)
-    return np.sqrt(1.5 * share)
-
-
 def _solve(signals: NDArray[np.float64], design: NDArray[np.float64], method: Method) -> NDArray[np.float64]:
     """Coefficients (n_voxels, 7) of positive signals (n_voxels, N)."""
     logs = np.log(signals)
@@ -203,12 +190,13 @@ def _scalars(coefficients: NDArray[np.float64], where: NDArray[np.bool_]) -> tup
     tensors = np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], axis=-1).reshape(-1, 3, 3)
     values, vectors = np.linalg.eigh(tensors)
     n_negative = int(np.count_nonzero(values[:, 0] < 0))
-    values = np.maximum(values, 0)
+    # DIPY wants the largest first.
+    values = np.maximum(values, 0)[:, ::-1]
     scalars = {
         "fa": fractional_anisotropy(values),
-        "md": values.mean(axis=1),
-        "ad": values[:, 2],
-        "rd": values[:, :2].mean(axis=1),
+        "md": mean_diffusivity(values),
+        "ad": axial_diffusivity(values),
+        "rd": radial_diffusivity(values),
         "s0": np.exp(coefficients[fitted, 6]),
         "direction": vectors[:, :, 2],
     }

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plastimap.images import Volume, read_volume
-from plastimap.paths import ANALYSED_TISSUES, DWI_MAPS, MPM_MAPS, Paths, paths_of, scan_session, scan_subject
+from plastimap.paths import (
+    ANALYSED_TISSUES,
+    DWI_MAPS,
+    MPM_MAPS,
+    Paths,
+    paths_of,
+    scan_session,
+    scan_subject,
+    sidecar_of,
+)
 from plastimap.provenance import software
 from plastimap.report.checks import tissue_medians
 from plastimap.report.inputs import (
@@ -153,7 +162,10 @@ def _scan(output: Output, label: str, day_sources: Mapping[str, str]) -> ScanInp
     tissues = output.volumes({name: at(paths.tissue(name)) for name in ANALYSED_TISSUES})
     outlines = {} if brain is None else {"brain": brain}
     masks = {"mpm": brain, "dwi": output.volume(at(paths.dwi_mask))}
-    quality = {"mpm": paths.mpm_qa, "dwi": paths.dwi_qa, "anat": paths.anat_qa}
+    quality = {"mpm": paths.mpm_qa, "dwi": paths.dwi_qa, "anat": paths.anat_qa, "dwi to structural": paths.coreg_qa}
+    found = {stage: output.json(at(file)) for stage, file in quality.items()}
+    for stage, image in {"session": paths.to_template, "midpoint": paths.template, "target": paths.to_target}.items():
+        found[stage] = _notes_of_sidecar(output.json(at(sidecar_of(image))))
     warped_name, warped = _warped(output, label)
     return ScanInputs(
         label=label,
@@ -167,9 +179,13 @@ def _scan(output: Output, label: str, day_sources: Mapping[str, str]) -> ScanInp
         direction=output.volume(at(paths.dwi_direction)),
         warped=warped,
         warped_name=warped_name,
-        qa={stage: content for stage, file in quality.items() if (content := output.json(at(file))) is not None},
+        qa={stage: content for stage, content in found.items() if content is not None},
         medians=_medians(output, label, maps, tissues),
     )
+
+
+def _notes_of_sidecar(sidecar: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {"notes": sidecar["Notes"]} if sidecar and sidecar.get("Notes") else None
 
 
 def _warped(output: Output, label: str) -> tuple[str, Volume | None]:

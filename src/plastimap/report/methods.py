@@ -148,13 +148,13 @@ def _dwi(config: Config) -> list[str]:
         )
     if dwi["motion"]:
         sentences.append(
-            "They were aligned rigidly to the mean b = 0 image, b-vectors were rotated accordingly "
-            "[@leemans2009], and each "
-            "volume was interpolated once."
+            "They were aligned rigidly (within each shell to the other volumes, the shell to b = 0), b-vectors were "
+            "rotated accordingly [@leemans2009], and each volume was interpolated once; eddy currents and "
+            "susceptibility were not corrected."
         )
     fit = {"wls": "weighted linear least squares [@veraart2013]", "ols": "ordinary linear least squares"}[dwi["fit"]]
     sentences.append(
-        f"The diffusion tensor [@basser1994] was fitted by {fit} to volumes with b ≤ {dwi['max_bval']:g} s/mm² "
+        f"The diffusion tensor [@basser1994] was fitted by {fit} to volumes with b ≤ {dwi['max_bval']:g} s/mm², or to all where too few directions remained "
         f"(b = 0: ≤ {dwi['b0_threshold']:g} s/mm²), giving fractional anisotropy (FA) and mean, axial and radial "
         "diffusivity (MD, AD, RD)."
     )
@@ -177,13 +177,13 @@ def _space(config: Config) -> list[str]:
     space = config["space"]
     return [
         "An unbiased midpoint template of all sessions was made for each person, with no session privileged "
-        "[@reuter2012,ashburner2013].",
-        f"It was registered to {space['target']} [@fonov2011] (affine, then deformable, with greedy "
-        "[@yushkevich2016]); "
+        "[@reuter2012,ashburner2013]: rigid positions, then deformations of all sessions at once that add up to zero.",
+        f"Its grey and white matter were registered to those of {space['target']} [@fonov2011] (affine, then "
+        "deformable, with greedy [@yushkevich2016]); "
         "all transformations were composed, and each image was interpolated once, to a "
         f"{space['resolution']:g} mm grid.",
-        "Tissue probabilities were multiplied by the Jacobian determinant, so that they count tissue volume "
-        "[@ashburner2000].",
+        "Volume is the midpoint's tissue probability times the session's Jacobian determinant times that of the "
+        "registration [@ashburner2000].",
     ]
 
 
@@ -233,7 +233,8 @@ def _glm(config: Config) -> list[str]:
         + (f" and the covariates {covariates}." if covariates else "."),
         f"Voxels were analysed where mean grey matter probability was at least {masks['GM']:g}, or white "
         "matter at least "
-        f"{masks['WM']:g}, and the tissue was the larger class.",
+        f"{masks['WM']:g}, the tissue was the largest class, and at least {masks['minimum_subjects']:.0%} of the people "
+        "had a value.",
         f"Clusters were formed at p < {inference['cluster_forming_p']:g} (uncorrected) with at least "
         f"{inference['minimum_extent']} voxels, and tested at family-wise p < {inference['cluster_p']:g} by "
         "random field "

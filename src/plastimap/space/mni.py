@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from scipy import ndimage
 from plastimap.images import Volume, read_volume
 from plastimap.registration import affine, deformable
 from plastimap.transforms import Grid, Warp, compose, folding_share, grid_of, jacobian, resample
+
+if TYPE_CHECKING:
+    # Named, though not imported: its version belongs to the code id of what uses its templates.
+    import nilearn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 WORKING_MM = 3.0
 """Voxel size at which the match is made: the warp is smooth, and finer costs with the cube."""

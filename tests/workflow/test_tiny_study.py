@@ -1,0 +1,93 @@
+"""A whole study of coarse voxels, from raw data to the report; then again, changed a little each time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from plastimap.simulate.spec import SimulationSpec
+from plastimap.simulate.study import simulate_study
+from tests.workflow.conftest import jobs
+
+pytestmark = pytest.mark.slow
+
+SPEC = {
+    "name": "tiny", "seed": 3, "include": ["mpm", "b1", "dwi"], "voxel_mm": 6, "groups": {"A": 3, "B": 3},
+    "trainees": ["A"], "days": [0, 28], "snr": 30, "echoes": {"PDw": 3, "T1w": 3, "MTw": 3}, "n_b0": 2,
+    "shells": {1000: 7}, "behaviour_days": [0, 7, 14, 28], "effects": [],
+}  # fmt: skip
+CONFIG = {
+    "space": {"resolution": 6},
+    "model": {"terms": ["linear"], "covariates": ["age"]},
+    "inference": {"minimum_extent": 1},
+}
+
+
+class Run:
+    """A study in a folder, run through the command line."""
+
+    def __init__(self, root: Path) -> None:
+        self.raw, self.out, self.file = root / "bids", root / "out", root / "study.yaml"
+        simulate_study(self.raw, SimulationSpec.from_dict(SPEC), workers=2, progress=None)
+
+    def __call__(self, *options: str, **config: object) -> tuple[int, str]:
+        self.file.write_text(yaml.safe_dump({**CONFIG, **config}))
+        command = [sys.executable, "-m", "plastimap.cli", "run", str(self.raw), str(self.out), "group"]
+        command += ["--config", str(self.file), "--cores", "2", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    study = Run(tmp_path_factory.mktemp("tiny"))
+    code, said = study()
+    assert code == 0, said[-3000:]
+    return study
+
+
+def test_the_report_and_its_tables_are_there(run: Run) -> None:
+    assert (run.out / "report" / "index.html").stat().st_size > 10_000
+    assert len(list((run.out / "report").glob("sub-*.html"))) == 6
+    families = pd.read_csv(run.out / "group" / "families.tsv", sep="\t")
+    assert set(families["map"]) == {"R1", "R2s", "MTsat", "FA", "MD", "AD", "RD", "vbm"}
+    assert families["min_p_corrected"].between(0, 1).all()
+
+
+def test_nothing_half_written_stays(run: Run) -> None:
+    assert not [file for file in run.out.rglob("*") if ".tmp" in file.name]
+
+
+def test_the_output_is_bids(run: Run) -> None:
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    done = subprocess.run([str(validator), str(run.out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def test_a_second_run_does_nothing_but_say_so(run: Run) -> None:
+    code, said = run()
+    assert code == 0
+    assert "Nothing to be done" in said
+
+
+def test_another_kernel_reruns_smoothing_and_what_follows_only(run: Run) -> None:
+    smoothing = {"mpm": {"GM": 6, "WM": 3}, "dwi": {"GM": 5, "WM": 5}, "vbm": {"GM": 6, "WM": 4}}
+    code, said = run("--dry-run", smoothing=smoothing)
+    assert code == 0
+    assert set(jobs(said)) <= {"smooth", "glm", "families", "study_report", "all"}
+    assert jobs(said)["smooth"] == 12
+    run("--dry-run")  # leaves the configuration as it was
+
+
+def test_a_session_that_joins_reruns_that_person_and_the_group_only(run: Run) -> None:
+    code, said = run("--dry-run", "--participant-label", "01", "02", "03", "04", "05", "06", "--session-label", "01")
+    assert code == 0
+    planned = jobs(said)
+    # The midpoint of one session is another than that of two; nobody's own maps are made again.
+    assert not {"mpm", "dwi", "segment"} & set(planned)
+    run("--dry-run")
