@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
 Metric = Literal["NMI", "NCC", "SSD"]
 
-SEED = 1
-"""Greedy jitters its sample points; a fixed seed makes every call repeat itself."""
+SEEDS = (1, 2, 3, 4)
+"""Greedy jitters its sample points: fixed seeds make every call repeat itself. The next one is tried after a failure,
+since the line search can leap away from a good position for one jitter and not for another."""
+
+KEPT_INFORMATION = 0.9
+"""A match whose images share less information than this fraction of what they shared at the start is a leap."""
 
 LARGEST_SCALE = 2.0
 """An affine match that stretches a head by more than this in any direction has failed."""
@@ -233,14 +237,36 @@ def _linear(
 ) -> NDArray[np.float64]:
     _check_content(fixed, moving)
     start = starting_position(fixed, moving) if initial is None else initial
+    problems: list[RegistrationProblem] = []
+    for seed in SEEDS:
+        matrix = _linear_once(fixed, moving, freedom, metric, fixed_mask, start, levels, seed)
+        try:
+            _check_matrix(matrix, fixed, moving)
+            _check_leap(matrix, start, fixed, moving)
+        except RegistrationProblem as problem:
+            problems.append(problem)
+        else:
+            return matrix
+    raise problems[0]
+
+
+def _linear_once(
+    fixed: Volume,
+    moving: Volume,
+    freedom: int,
+    metric: Metric,
+    fixed_mask: NDArray[np.bool_] | None,
+    start: NDArray[np.float64],
+    levels: Sequence[int],
+    seed: int,
+) -> NDArray[np.float64]:
     images: dict[str, Any] = {"fixed": to_itk(fixed), "moving": to_itk(moving), "matrix": None}
-    words = [f"-d 3 -a -dof {freedom} -i fixed moving -o matrix -seed {SEED}"]
+    words = [f"-d 3 -a -dof {freedom} -i fixed moving -o matrix -seed {seed}"]
     words += [f"-m {_metric_words(metric, 2)}", f"-n {_levels(levels)}"]
     found = _greedy(words, images, mask=_mask_volume(fixed, fixed_mask), transform=("-ia", start))
     matrix = np.asarray(found["matrix"], dtype=np.float64)
     if freedom == 6 and np.isfinite(matrix).all():
         matrix[:3, :3] = _orthonormal(matrix[:3, :3])
-    _check_matrix(matrix, fixed, moving)
     return matrix
 
 
@@ -307,13 +333,11 @@ def starting_position(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
     """Pull matrix to start from: identity, or centre of mass to centre of mass, whichever correlates more."""
     shift = np.eye(4)
     shift[:3, 3] = centre_of_mass(moving) - centre_of_mass(fixed)
-    extent = np.array(fixed.shape) * fixed.voxel_size
-    shape = tuple(int(n) for n in np.maximum(np.ceil(extent / COARSE_MM), 4))
-    coarse = fixed.affine @ np.diag([*(np.array(fixed.shape) / np.array(shape)), 1.0])
-    image = resample(fixed, (shape, coarse), np.eye(4), validity=False)
+    grid = _coarse_grid(fixed)
+    image = resample(fixed, grid, np.eye(4), validity=False)
     scores = []
     for candidate in (np.eye(4), shift):
-        other = resample(moving, (shape, coarse), candidate, validity=False)
+        other = resample(moving, grid, candidate, validity=False)
         scores.append(float(np.corrcoef(np.abs(image).ravel(), np.abs(other).ravel())[0, 1]) if other.std() else -1.0)
     return shift if scores[1] > scores[0] else np.eye(4)
 
@@ -344,6 +368,39 @@ def _check_matrix(matrix: NDArray[np.float64], fixed: Volume, moving: Volume) ->
     overlap = overlap_share(matrix, fixed, moving)
     if overlap < LEAST_OVERLAP:
         raise RegistrationProblem(f"only {100 * overlap:.0f} % of the fixed image falls inside the moving one")
+
+
+def _check_leap(matrix: NDArray[np.float64], start: NDArray[np.float64], fixed: Volume, moving: Volume) -> None:
+    before, after = (shared_information(fixed, moving, candidate) for candidate in (start, matrix))
+    if after < KEPT_INFORMATION * before:
+        raise RegistrationProblem(
+            f"the match is worse than its start: {after:.2f} of shared information, {before:.2f} before"
+        )
+
+
+def shared_information(fixed: Volume, moving: Volume, matrix: NDArray[np.float64], *, bins: int = 24) -> float:
+    """Mutual information in nats of two images on a coarse grid, under a pull matrix.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+    matrix : ndarray, shape (4, 4)
+    bins : int
+        Of the joint histogram, per image.
+    """
+    grid = _coarse_grid(fixed)
+    one = resample(fixed, grid, np.eye(4), validity=False).ravel()
+    other = resample(moving, grid, matrix, validity=False).ravel()
+    joint = np.histogram2d(one, other, bins=bins)[0] / one.size
+    alone = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    there = joint > 0
+    return float((joint[there] * np.log(joint[there] / alone[there])).sum())
+
+
+def _coarse_grid(fixed: Volume) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    extent = np.array(fixed.shape) * fixed.voxel_size
+    shape = tuple(int(n) for n in np.maximum(np.ceil(extent / COARSE_MM), 4))
+    return shape, fixed.affine @ np.diag([*(np.array(fixed.shape) / np.array(shape)), 1.0])
 
 
 def overlap_share(matrix: NDArray[np.float64], fixed: Volume, moving: Volume) -> float:

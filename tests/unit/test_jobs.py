@@ -43,7 +43,8 @@ def test_success_is_silent(tmp_path: Path) -> None:
 def test_a_job_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text(
         "import pathlib, time\nfrom plastimap.jobs import job_log\n"
-        "with job_log('x.log'):\n    pathlib.Path('started').touch()\n    time.sleep(3)\n    pathlib.Path('survived').touch()\n"
+        "with job_log('x.log'):\n    pathlib.Path('started').touch()\n"
+        "    time.sleep(3)\n    pathlib.Path('survived').touch()\n"
     )
     script(
         tmp_path,

@@ -10,6 +10,7 @@ brain only needs its foreground, with fissures and ventricles filled.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,18 @@ FINEST_MM, COARSEST_MM = 2.0, 3.0
 
 LARGEST_BRAIN_ML = 2500.0
 """A foreground larger than this holds more than an intracranial space: it is a whole head."""
+
+PIECE_SHARE = 0.1
+"""Pieces of foreground smaller than this share of the largest are specks."""
+
+CROWN_MM = 70.0
+"""Scalp, bone and brain are looked at in this uppermost part of the head, where they lie like shells."""
+
+DEPTHS_MM = tuple(range(0, 27, 3))
+"""Depths below the surface at which the intensity is looked at."""
+
+SKULL_DIP = 0.1
+"""A brain brightens steadily from its surface inwards; bone under a scalp makes a dip of a quarter or more."""
 
 AIR_SHARE = 0.2
 """Foreground is what exceeds this share of the typical tissue intensity."""
@@ -66,7 +79,7 @@ def brain_mask(volume: Volume, *, skull_stripped: bool | None = None) -> BrainMa
     volume : Volume
         Shape (X, Y, Z); T1-like contrast, any orientation. NaN counts as air.
     skull_stripped : bool, optional
-        Whether the scan shows a brain only. Judged by the volume of its foreground unless given.
+        Whether the scan shows a brain only; judged from it by :func:`shows_skull` unless given.
 
     Returns
     -------
@@ -87,9 +100,9 @@ def brain_mask(volume: Volume, *, skull_stripped: bool | None = None) -> BrainMa
     working = resample_isotropic(Volume(data, volume.affine), _working_mm(volume))
     foreground = _foreground(working.data)
     solid = _solid(foreground, working.voxel_size)
-    volume_ml = float(solid.sum()) * working.voxel_volume / 1000
-    stripped = volume_ml <= LARGEST_BRAIN_ML if skull_stripped is None else skull_stripped
+    stripped = not shows_skull(working, foreground) if skull_stripped is None else skull_stripped
     if stripped:
+        volume_ml = float(solid.sum()) * working.voxel_volume / 1000
         found = Volume(solid.astype(np.float32), working.affine)
         matrix, method = None, "foreground"
         notes = (f"a brain without skull: the foreground of {volume_ml:.0f} ml was taken",)
@@ -100,6 +113,48 @@ def brain_mask(volume: Volume, *, skull_stripped: bool | None = None) -> BrainMa
     if not mask.any():
         raise BrainMaskProblem("nothing of a brain's size and place was found; give a mask (desc-brain_mask)")
     return BrainMask(mask, method, notes, matrix)
+
+
+def shows_skull(volume: Volume, foreground: NDArray[np.bool_]) -> bool:
+    """Whether a scan shows a head with its skull, or a brain only.
+
+    Parameters
+    ----------
+    volume : Volume
+        Isotropic voxels along the world's axes (RAS).
+    foreground : ndarray of bool
+        What is not air.
+
+    Returns
+    -------
+    bool
+        True when the foreground is larger than any brain, or when the intensity dips below its surface.
+    """
+    hull = closed(_large_pieces(foreground), volume.voxel_size, CLOSING_MM / 2)
+    if float(hull.sum()) * volume.voxel_volume / 1000 > LARGEST_BRAIN_ML:
+        return True
+    if not hull.any():
+        return False
+    # The edge of the field of view is no surface.
+    inner = (slice(1, -1),) * 3
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(hull, 1, mode="edge")))[inner] * volume.voxel_size[0]
+    height = np.arange(hull.shape[2]) * volume.voxel_size[2]
+    crown = hull & (height > height[hull.any(axis=(0, 1))].max() - CROWN_MM)
+    shells = [volume.data[crown & (depth > start) & (depth <= start + 3)] for start in DEPTHS_MM]
+    profile = np.array([np.median(shell) for shell in shells if shell.size])
+    dip = (np.maximum.accumulate(profile) - profile).max()
+    return bool(dip > SKULL_DIP * profile.max())
+
+
+def _large_pieces(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    opened = np.asarray(ndimage.binary_opening(foreground), dtype=bool)
+    found: Any = ndimage.label(opened)
+    labels, count = found
+    if count == 0:
+        return foreground
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= PIECE_SHARE * sizes.max())[labels] & opened, dtype=bool)
 
 
 def _working_mm(volume: Volume) -> float:

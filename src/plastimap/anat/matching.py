@@ -13,7 +13,7 @@ from plastimap import registration
 from plastimap.anat.grids import around, cropped, resample_isotropic, sample, within
 from plastimap.anat.priors import TISSUES, Priors, load_priors
 from plastimap.images import Volume
-from plastimap.transforms import Grid, Transform, Warp, apply_matrix, grid_of, transform_points
+from plastimap.transforms import Grid, Transform, Warp, apply_matrix, grid_of, resample, transform_points
 
 TEMPLATE_CSF = 0.3
 """Intensity of CSF in the template. Below it there is no structure to match."""
@@ -95,9 +95,13 @@ def match_priors(
     near = within(inside, fixed.voxel_size, MARGIN_MM)
     box = around(fixed, near, 2 * resolution_mm)
     fixed, near = cropped(fixed, box), near[box]
-    matrix = _centred(fixed, template) if initial is None else initial
-    if refine or initial is None:
-        matrix = registration.affine(fixed, template, metric="NCC", fixed_mask=near, initial=matrix, fast=True)
+    if initial is None:
+        start = _centred(fixed, template)
+        matrix = registration.affine(fixed, template, metric="NCC", fixed_mask=near, initial=start, fast=True)
+    elif refine:
+        matrix = initial @ _correction(fixed, template, near, initial)
+    else:
+        matrix = initial
     return registration.deformable(
         fixed, template, affine=matrix, fixed_mask=near, iterations=iterations, smoothing=SMOOTHING
     )
@@ -140,6 +144,15 @@ def _parenchyma(
     fixed = resample_isotropic(cut, resolution_mm)
     inside = sample(mask.astype(np.float32), brain.affine, fixed.shape, fixed.affine) > 0.5
     return fixed, inside
+
+
+def _correction(
+    fixed: Volume, template: Volume, near: NDArray[np.bool_], initial: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    # An affine match begins with a rigid one, which would give up the scale found before. The template is therefore
+    # pulled to the scan first, and what is left is matched from the identity.
+    pulled = Volume(resample(template, fixed, initial, validity=False), fixed.affine)
+    return registration.affine(fixed, pulled, metric="NCC", fixed_mask=near, initial=np.eye(4), fast=True)
 
 
 def _centred(fixed: Volume, template: Volume) -> NDArray[np.float64]:

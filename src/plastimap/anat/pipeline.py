@@ -20,7 +20,7 @@ from plastimap.transforms import folding_share, jacobian
 MATCHING_MM = (2.0, 3.0)
 """Finest and coarsest voxel size at which the priors are matched."""
 
-RIM_MM = 2.0
+RIM_MM = 1.5
 """The brain's space reaches this far outside the template's brain, where a scan without skull does not show its end."""
 
 LOW_DICE = 0.7

@@ -154,7 +154,8 @@ def _dwi(config: Config) -> list[str]:
         )
     fit = {"wls": "weighted linear least squares [@veraart2013]", "ols": "ordinary linear least squares"}[dwi["fit"]]
     sentences.append(
-        f"The diffusion tensor [@basser1994] was fitted by {fit} to volumes with b ≤ {dwi['max_bval']:g} s/mm², or to all where too few directions remained "
+        f"The diffusion tensor [@basser1994] was fitted by {fit} to volumes with b ≤ {dwi['max_bval']:g} s/mm², or to "
+        "all where too few directions remained "
         f"(b = 0: ≤ {dwi['b0_threshold']:g} s/mm²), giving fractional anisotropy (FA) and mean, axial and radial "
         "diffusivity (MD, AD, RD)."
     )
@@ -233,7 +234,7 @@ def _glm(config: Config) -> list[str]:
         + (f" and the covariates {covariates}." if covariates else "."),
         f"Voxels were analysed where mean grey matter probability was at least {masks['GM']:g}, or white "
         "matter at least "
-        f"{masks['WM']:g}, the tissue was the largest class, and at least {masks['minimum_subjects']:.0%} of the people "
+        f"{masks['WM']:g}, the tissue was the largest class, and at least {masks['minimum_subjects']:.0%} of people "
         "had a value.",
         f"Clusters were formed at p < {inference['cluster_forming_p']:g} (uncorrected) with at least "
         f"{inference['minimum_extent']} voxels, and tested at family-wise p < {inference['cluster_p']:g} by "

@@ -25,7 +25,7 @@ CONTRASTS = {
 
 
 CRISPNESS = 3.0
-"""An average of 152 brains is blurred; its probabilities to this power are about as crisp as one brain at 1 mm."""
+"""An average of 152 brains is blurred; its probabilities to this power are about as crisp as one brain."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Phantom:
 
 @lru_cache
 def crisp_tissues(resolution_mm: float) -> tuple[Volume, Volume, Volume]:
-    """GM, WM and CSF of a brain with sharp borders at 1 mm, averaged over voxels of `resolution_mm`."""
-    priors = load_priors(1.0)
+    """GM, WM and CSF of a brain with sharp borders at 1.5 mm, averaged over voxels of `resolution_mm`."""
+    priors = load_priors(1.5)
     stack = np.stack([priors.gm.data, priors.wm.data, priors.csf.data]).astype(np.float32)
     total = stack.sum(axis=0)
     sharp = stack**CRISPNESS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from plastimap.anat.brainmask import BrainMaskProblem, brain_mask
+from plastimap.anat.brainmask import BrainMaskProblem, brain_mask, shows_skull
 from plastimap.images import Volume
 
 
@@ -64,6 +64,17 @@ def with_head(brain: Any, rng: np.random.Generator) -> Volume:
     level = np.where(neck & (wide >= 8), 500.0, level)
     noisy = np.hypot(level + rng.normal(scale=30, size=data.shape), rng.normal(scale=30, size=data.shape))
     return Volume(np.where(brain.brain, data, noisy).astype(np.float32), brain.image.affine)
+
+
+@pytest.mark.parametrize("scale", [1.12, 1.0, 0.95])
+def test_skull_is_seen_around_small_and_large_brains(
+    phantom: Callable[..., Any], rng: np.random.Generator, scale: float
+) -> None:
+    brain = phantom("T1w", resolution_mm=3.0, scale=scale)
+    head = with_head(brain, rng)
+    # The scalp of the phantom is not connected with the brain.
+    assert shows_skull(head, head.data > 150)
+    assert not shows_skull(brain.image, brain.image.data > 150)
 
 
 @pytest.mark.slow
