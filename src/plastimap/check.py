@@ -10,6 +10,9 @@ from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, wants
 from plastimap.bids.problems import Problem, errors, unique_problems
 from plastimap.cohort import CURVE_PARAMETERS
 
+STRUCTURAL = ("MPM", "MTS", "T1w", "MTsat", "R1")
+"""Suffixes and maps from which tissues, and with them TIV, can be computed."""
+
 
 def check_study(
     config: Mapping[str, Any], *, config_problems: Sequence[Problem] = ()
@@ -41,10 +44,9 @@ def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Probl
     from plastimap.stats.design import design_problems
 
     model = config["model"]
-    computed = {
-        "tiv",
-        *(f"{outcome}_{name}" for outcome in config["behaviour"]["outcomes"] for name in CURVE_PARAMETERS),
-    }
+    computed = [f"{outcome}_{name}" for outcome in config["behaviour"]["outcomes"] for name in CURVE_PARAMETERS]
+    if not _only_finished_maps(manifest):
+        computed.append("tiv")
     people = pd.DataFrame([line for line in manifest.participants if line["participant_id"] in set(manifest.people)])
     found = design_problems(
         people, group=model["group"], covariates=model["covariates"], contrasts=model["contrasts"], computed=computed
@@ -52,3 +54,11 @@ def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Probl
     why = "the group model cannot be built"
     remedy = "correct model in the configuration, or participants.tsv"
     return [Problem("config: model", text, why, remedy) for text in found]
+
+
+def _only_finished_maps(manifest: Manifest) -> bool:
+    """Whether maps in the target space are all there is: no image to segment, so no TIV either."""
+    stages = {row.stage for row in manifest.used}
+    return bool(stages & {"warped", "smoothed"}) and not any(
+        row.suffix in STRUCTURAL or (row.stage == "native" and row.map in STRUCTURAL) for row in manifest.used
+    )
