@@ -24,11 +24,30 @@ WIDTH = 100
 class LogHandler(LogHandlerBase):
     """One moving line on a terminal, a line every few seconds elsewhere; problems in full."""
 
-    writes_to_stream = True  # pyright: ignore[reportIncompatibleMethodOverride]
-    writes_to_file = False  # pyright: ignore[reportIncompatibleMethodOverride]
-    has_filter = True  # pyright: ignore[reportIncompatibleMethodOverride]
-    has_formatter = True  # pyright: ignore[reportIncompatibleMethodOverride]
-    needs_rulegraph = False  # pyright: ignore[reportIncompatibleMethodOverride]
+    @property
+    def writes_to_stream(self) -> bool:
+        """Progress is for the terminal."""
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        """Snakemake keeps its own log file."""
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        """What to show is decided in :meth:`emit`."""
+        return True
+
+    @property
+    def has_formatter(self) -> bool:
+        """So is how to show it."""
+        return True
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        """The graph of rules is not shown."""
+        return False
 
     def __post_init__(self) -> None:
         self._jobs: dict[int, str] = {}
