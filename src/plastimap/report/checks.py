@@ -120,7 +120,7 @@ def _median_check(map_name: str, tissue: str, value: float) -> Check:
 
 
 def _qa_check(stage: str, name: str, value: Any) -> Check:
-    if "tiv" in name.lower():
+    if "tiv" in name.lower().replace("_", " ").split():
         low, high = TIV_RANGE_ML
         outside = isinstance(value, (int, float)) and not low <= value <= high
         return Check(f"{stage}: {name}", number(value), f"{low:g}–{high:g}", "unusual for an adult" if outside else "")
