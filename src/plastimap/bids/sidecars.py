@@ -51,7 +51,7 @@ def map_sidecar(
         "Resolution": f"{resolution_mm:g} mm isotropic" if resolution_mm else None,
         "Parameters": dict(parameters or {}),
         "Notes": list(notes),
-        "SoftwareVersions": software(),
+        "Software": software(),
         **more,
     }
     return {key: value for key, value in content.items() if value is not None}
