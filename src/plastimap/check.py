@@ -31,10 +31,17 @@ def check_study(
     Manifest, list of Problem
         Errors first.
     """
-    manifest, problems = checks.check_study(config, config_problems=config_problems)
+    manifest, problems = checks.check_study(config, config_problems=[*config_problems, *_place_problems(config)])
     if errors(problems) or not wants(config, "glm") or len(manifest.people) < MIN_PARTICIPANTS:
         return manifest, problems
     return manifest, unique_problems(problems, _model_problems(manifest, config))
+
+
+def _place_problems(config: Mapping[str, Any]) -> list[Problem]:
+    if config["output_dir"]:
+        return []
+    remedy = "name a folder outside the raw data"
+    return [Problem("config: output_dir", "no output folder is given", "results need a place", remedy)]
 
 
 def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]:

@@ -77,10 +77,9 @@ def _same(one: str, other: str) -> bool:
 
 def _output(config: Mapping[str, Any]) -> Iterator[Finding]:
     text, bids_dir = config.get("output_dir"), config.get("bids_dir")
-    place = ("output_dir",)
     if text is None:
-        yield _error(place, "output_dir is not given", "results need a place", "name a folder, outside the raw data")
         return
+    place = ("output_dir",)
     output = Path(os.path.realpath(text))
     if output.exists() and not output.is_dir():
         yield _error(place, "output_dir is a file", f"{text} is no folder", "name another folder")

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from plastimap.bids import checks
 from plastimap.bids.checks import check_study
 from plastimap.bids.problems import errors, format_problems
 from plastimap.config import load_config
@@ -13,6 +14,12 @@ from plastimap.config import load_config
 ANAT = "sub-01/ses-01/anat/sub-01_ses-01"
 PDW_2 = f"{ANAT}_acq-x_echo-2_flip-1_mt-off_MPM"
 DWI = "sub-01/ses-01/dwi/sub-01_ses-01_dwi"
+
+
+@pytest.fixture(autouse=True)
+def two_people_are_a_group(monkeypatch):
+    """The studies here have two people; that a group model wants more is a test of its own."""
+    monkeypatch.setattr(checks, "MIN_PARTICIPANTS", 2)
 
 
 def check(make, **changes):
@@ -146,6 +153,12 @@ def test_stages_that_are_not_wanted_are_not_checked(study):
     (study.root / "participants.tsv").unlink()
     assert told(study, stages=["anat"]) == []
     assert len(errors(check(study))) == 3
+
+
+def test_a_group_too_small_for_a_model_needs_no_covariates(study, monkeypatch):
+    monkeypatch.setattr(checks, "MIN_PARTICIPANTS", 3)
+    study.table("participants.tsv", "participant_id group age", "sub-01 A n/a", "sub-02 B 41")
+    assert told(study) == []
 
 
 def test_a_missing_covariate_is_an_error_for_several_people_only(study):
