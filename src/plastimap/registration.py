@@ -113,7 +113,10 @@ def affine(
 ) -> NDArray[np.float64]:
     """Twelve-parameter match; parameters, result and errors as in :func:`rigid`."""
     levels = iterations or ((60, 30, 0) if fast else (60, 30, 15))
-    start = rigid(fixed, moving, metric=metric, fixed_mask=fixed_mask, initial=initial, fast=True)
+    # A given start may hold scales, which a rigid match would lose.
+    start = initial
+    if start is None:
+        start = rigid(fixed, moving, metric=metric, fixed_mask=fixed_mask, fast=True)
     return _linear(fixed, moving, 12, metric, fixed_mask, start, levels)
 
 
