@@ -20,7 +20,7 @@ from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.paths import Paths
 from plastimap.shipped import workflow_file
-from plastimap.writing import write_text
+from plastimap.writing import write_if_changed, write_text
 
 EXIT_PROBLEMS = 2
 """Exit code when the study has problems that a person must solve first."""
@@ -192,9 +192,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
 def _save(config: Mapping[str, Any]) -> None:
     """Keep the effective configuration with the results: a rerun needs nothing else."""
     place = Path(config["output_dir"]) / Paths.effective_config
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    if not (place.exists() and place.read_text(encoding="utf-8") == text):
-        write_text(place, text)
+    write_if_changed(place, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
 def _tell(study: Study, place: Path) -> None:

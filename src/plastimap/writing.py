@@ -62,6 +62,18 @@ def write_text(path: PathLike, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def write_if_changed(path: PathLike, text: str) -> bool:
+    """Write `text` unless the file says it already; say whether it was written.
+
+    An unchanged file keeps its time, so that nothing reruns for it.
+    """
+    file = Path(path)
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return False
+    write_text(file, text)
+    return True
+
+
 def write_json(path: PathLike, content: Mapping[str, Any]) -> None:
     """Write `content` as JSON to `path`; NaN and infinities become ``null``, keys keep their order."""
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)

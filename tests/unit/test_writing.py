@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plastimap.writing import read_json, replacing, write_json, write_table, write_text
+from plastimap.writing import read_json, replacing, write_if_changed, write_json, write_table, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_no_stray(tmp_path: Path) -> None:
@@ -45,3 +45,13 @@ def test_tables_are_bids_tables(tmp_path: Path) -> None:
 def test_text_is_utf8(tmp_path: Path) -> None:
     write_text(tmp_path / "x.txt", "µm²/ms")
     assert (tmp_path / "x.txt").read_bytes() == "µm²/ms".encode()
+
+
+def test_an_unchanged_file_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "x.txt"
+    assert write_if_changed(file, "one")
+    before = file.stat().st_mtime_ns
+    assert not write_if_changed(file, "one")
+    assert file.stat().st_mtime_ns == before
+    assert write_if_changed(file, "two")
+    assert file.read_text() == "two"

@@ -20,7 +20,7 @@ from plastimap.bids.problems import Problem, unique_problems
 from plastimap.bids.raw import raw_rows
 from plastimap.bids.rows import Row, format_rows, parse_rows
 from plastimap.bids.words import closest
-from plastimap.writing import PathLike, write_text
+from plastimap.writing import PathLike, write_if_changed
 
 __all__ = ["Manifest", "Row", "behaviour_files", "index_dataset", "read_manifest", "wants", "write_manifest"]
 
@@ -202,12 +202,7 @@ def write_manifest(path: PathLike, manifest: Manifest) -> bool:
     bool
         Whether it was written.
     """
-    text = format_rows(manifest.rows)
-    file = Path(path)
-    if file.exists() and file.read_text(encoding="utf-8") == text:
-        return False
-    write_text(file, text)
-    return True
+    return write_if_changed(path, format_rows(manifest.rows))
 
 
 def read_manifest(path: PathLike) -> Manifest:

@@ -30,8 +30,9 @@ from plastimap.paths import (
     paths_of,
     scan_session,
     scan_subject,
+    sidecar_of,
 )
-from plastimap.writing import read_json, write_text
+from plastimap.writing import read_json, write_if_changed
 
 STAGES = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "report")
 CONTRAST_ORDER = ("MTsat", "R1", "T1w")
@@ -346,7 +347,7 @@ class Study:
 
     def _frozen_members(self, subject: str) -> list[str]:
         image = Path(self.config["output_dir"]) / self.paths.template.format(subject=subject)
-        sidecar = image.with_name(image.name.partition(".")[0] + ".json")
+        sidecar = Path(sidecar_of(str(image)))
         if not (image.exists() and sidecar.exists()):
             return []
         return list(read_json(sidecar).get("Members", []))
@@ -556,9 +557,9 @@ def open_study(*, files: Sequence[str | Path], settings: Mapping[str, Any], refr
     place = Path(checked["output_dir"])
     study = Study(checked, manifest)
     write_manifest(place / Paths.manifest, manifest)
-    _write_if_changed(place / Paths.problems, json.dumps([asdict(problem) for problem in problems], indent=2) + "\n")
-    _write_if_changed(place / Paths.plan, study.summary() + "\n")
-    _write_if_changed(place / Paths.effective_config, yaml.safe_dump(checked, sort_keys=False, allow_unicode=True))
+    write_if_changed(place / Paths.problems, json.dumps([asdict(problem) for problem in problems], indent=2) + "\n")
+    write_if_changed(place / Paths.plan, study.summary() + "\n")
+    write_if_changed(place / Paths.effective_config, yaml.safe_dump(checked, sort_keys=False, allow_unicode=True))
     return study
 
 
@@ -569,12 +570,6 @@ class StudyProblem(WorkflowError):
 def _stop_at(problems: Sequence[Problem]) -> None:
     if errors(problems):
         raise StudyProblem(format_problems(problems))
-
-
-def _write_if_changed(path: Path, text: str) -> None:
-    # An unchanged file keeps its time, so that nothing reruns for it.
-    if not (path.exists() and path.read_text(encoding="utf-8") == text):
-        write_text(path, text)
 
 
 def growing(mb: int) -> Callable[..., int]:
