@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from plastimap.anat.grids import resample_isotropic
+from plastimap.icbm import standard_image
 from plastimap.images import Volume
 
 TISSUES: tuple[str, ...] = ("GM", "WM", "CSF")
@@ -69,16 +69,9 @@ def load_priors(resolution_mm: float = 2.0) -> Priors:
     ----------
     Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033.
     """
-    # nilearn takes more than a second to import, and most of the library does without it.
-    from nilearn import datasets
-
-    images: list[Any] = [
-        datasets.load_mni152_gm_template(resolution=1),
-        datasets.load_mni152_wm_template(resolution=1),
-        datasets.load_mni152_template(resolution=1),
-    ]
-    affine = np.asarray(images[0].affine, dtype=np.float64)
-    gm, wm, t1 = (np.asarray(image.get_fdata(), dtype=np.float32) for image in images)
+    images = [standard_image("gm"), standard_image("wm"), standard_image("t1")]
+    affine = images[0].affine
+    gm, wm, t1 = (image.data for image in images)
     # The T1 average is zero exactly where it was stripped.
     brain = np.asarray(ndimage.binary_fill_holes(t1 > 0))
     on_grid = [resample_isotropic(Volume(data, affine), resolution_mm) for data in (gm, wm, t1)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plastimap.icbm import standard_image
 from plastimap.images import Volume, read_volume
 from plastimap.paths import (
     ANALYSED_TISSUES,
@@ -231,16 +232,13 @@ def _target_outlines(space: str) -> dict[str, Volume]:
     """Brain and white matter of the target space, on a 2 mm grid; nothing for a space that does not travel with us."""
     if space != OUTLINED_SPACE:
         return {}
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_wm_template
+    from scipy import ndimage
 
-    images: dict[str, Any] = {
-        "brain": load_mni152_brain_mask(resolution=1),
-        "WM": load_mni152_wm_template(resolution=1),
-    }
     # Every second voxel: an outline on a page needs no more.
     thinner = np.diag([2.0, 2.0, 2.0, 1.0])
-    return {name: Volume(np.asarray(image.dataobj, dtype=np.float32)[::2, ::2, ::2], image.affine @ thinner)
-            for name, image in images.items()}  # fmt: skip
+    t1, wm = standard_image("t1"), standard_image("wm")
+    brain = np.asarray(ndimage.binary_fill_holes(t1.data[::2, ::2, ::2] > 0), dtype=np.float32)
+    return {"brain": Volume(brain, t1.affine @ thinner), "WM": Volume(wm.data[::2, ::2, ::2], wm.affine @ thinner)}
 
 
 def _day_sources(output: Output) -> dict[str, str]:

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from plastimap.images import Volume, read_volume
+from plastimap.icbm import standard_image
+from plastimap.images import Volume
 from plastimap.registration import affine, deformable
 from plastimap.transforms import Grid, Warp, compose, folding_share, grid_of, jacobian, resample
-
-if TYPE_CHECKING:
-    # Named, though not imported: its version belongs to the code id of what uses its templates.
-    import nilearn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 WORKING_MM = 3.0
 """Voxel size at which the match is made: the warp is smooth, and finer costs with the cube."""
@@ -69,23 +63,10 @@ class Normalisation:
     notes: tuple[str, ...] = ()
 
 
-def shipped_tissue(name: Literal["gm", "wm"]) -> Volume:
-    """Read a tissue probability of ICBM152 2009a symmetric (1 mm) out of nilearn's files.
-
-    The file is read directly: importing nilearn takes two seconds, more than
-    everything else here that is not registration.
-    """
-    package = find_spec("nilearn")
-    folders = [] if package is None else package.submodule_search_locations or []
-    file = Path(*folders[:1], "datasets", "data", f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")
-    volume = read_volume(file)
-    return Volume(volume.data / volume.data.max(), volume.affine)
-
-
 @lru_cache(maxsize=2)
 def standard_tissues(voxel_mm: float = WORKING_MM) -> Standard:
     """Average the standard tissues onto a coarser grid around the brain; the arrays are read-only."""
-    tissues = [shipped_tissue("gm"), shipped_tissue("wm")]
+    tissues = [standard_image("gm"), standard_image("wm")]
     found = np.argwhere(tissues[0].data + tissues[1].data > 0.01)
     low = tissues[0].affine[:3, :3] @ found.min(axis=0) + tissues[0].affine[:3, 3] - MARGIN_MM
     high = tissues[0].affine[:3, :3] @ found.max(axis=0) + tissues[0].affine[:3, 3] + MARGIN_MM

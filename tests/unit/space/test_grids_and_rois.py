@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from plastimap.icbm import standard_image
 from plastimap.images import Volume
 from plastimap.space.grids import BRAIN_BOX_MM, TARGET_SPACE, hemispheres, target_grid
-from plastimap.space.mni import shipped_tissue
 from plastimap.space.rois import RoiProblem, build_rois, image_roi, search_volumes, sphere, tissue_masks
 from plastimap.transforms import world_points
 
@@ -25,7 +25,7 @@ def test_voxel_centres_are_multiples_of_the_resolution(resolution):
 
 
 def test_the_box_holds_the_standard_brain():
-    gm, wm = shipped_tissue("gm"), shipped_tissue("wm")
+    gm, wm = standard_image("gm"), standard_image("wm")
     inside = np.argwhere(gm.data + wm.data > 0.05)
     low, high = (gm.affine[:3, :3] @ index + gm.affine[:3, 3] for index in (inside.min(axis=0), inside.max(axis=0)))
     # At the neck the template itself is cut at -72.
