@@ -33,7 +33,7 @@ def run_seed(folder: Path, seed: int, cores: str) -> dict[str, Any]:
     group = folder / "derivatives" / "group"
     found = pd.read_csv(group / "planted_vs_found.tsv", sep="\t")
     control = pd.read_csv(group / "control.tsv", sep="\t")
-    missed = found.loc[found["found"] != "yes", ["map", "place"]].agg(" ".join, axis=1).tolist()
+    missed = [f"{row.map} {row.place}" for row in found[found["found"] != "yes"].itertuples()]
     return {
         "seed": seed,
         "status": 0,
