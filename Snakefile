@@ -11,6 +11,7 @@ from plastimap.paths import (
     SCAN,
     TISSUES,
     WILDCARDS,
+    WITH_ERRORS,
     benchmark_of,
     log_of,
     sidecar_of,

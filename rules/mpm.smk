@@ -1,15 +1,18 @@
 for kind in study.mpm_kinds:
 
     rule:
-        """Echoes and B1+ to R1, R2*, MTsat and PD, as far as the weightings of a scan allow."""
+        """Echoes, B1+ and receive field to R1, R2*, MTsat and A, as far as the weightings of a scan allow."""
         name:
             f"mpm_{kind.name}"
         input:
             echoes=study.echo_files,
             b1=study.b1_files,
+            receive=study.receive_files,
         output:
             maps=[paths.native(name) for name in kind.members],
-            sidecars=[sidecar_of(paths.native(name)) for name in kind.members],
+            errors=[paths.error(name) for name in kind.members if name in WITH_ERRORS],
+            contrasts=paths.contrast_r2s,
+            sidecars=[sidecar_of(name) for name in paths.mpm_images(kind.members)],
             qa=paths.mpm_qa,
         log:
             log_of("mpm", *SCAN),
@@ -19,7 +22,7 @@ for kind in study.mpm_kinds:
             scan=kind.scans,
         resources:
             mem_mb=growing(3000),
-            runtime=30,
+            runtime=60,
         params:
             code=code("mpm"),
             maps=kind.members,
@@ -27,3 +30,35 @@ for kind in study.mpm_kinds:
             settings=study.settings("mpm"),
         script:
             "../scripts/mpm.py"
+
+
+for kind in study.quality_kinds:
+
+    rule:
+        """Tissues and maps to motion index, medians and flags; the amplitude to proton density."""
+        name:
+            f"mpm_quality_{kind.name}"
+        input:
+            maps=[paths.native(name) for name in kind.members],
+            contrasts=paths.contrast_r2s,
+            qa=paths.mpm_qa,
+            mask=paths.mask,
+            tissues=[paths.tissue(name) for name in TISSUES],
+        output:
+            pd=[paths.native("PD") for name in kind.members if name == "A"],
+            sidecars=[
+                sidecar_of(paths.native("PD")) for name in kind.members if name == "A"
+            ],
+            qa=paths.mpm_quality,
+        log:
+            log_of("mpm_quality", *SCAN),
+        wildcard_constraints:
+            scan=kind.scans,
+        resources:
+            mem_mb=growing(3000),
+            runtime=30,
+        params:
+            code=code("mpm_quality"),
+            maps=kind.members,
+        script:
+            "../scripts/mpm_quality.py"

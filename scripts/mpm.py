@@ -1,39 +1,45 @@
-"""Echoes and B1+ of one scan → R1, R2*, MTsat, PD."""
+"""Echoes, B1+ and receive field of one scan → R1, R2*, MTsat, A and their standard errors."""
 
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
-from plastimap.mpm.b1 import b1_on_grid, b1_ratio
-from plastimap.mpm.grouping import group_echoes
-from plastimap.mpm.protocol import fit_maps
-from plastimap.paths import UNITS
+from plastimap.mpm.b1_maps import measured_b1
+from plastimap.mpm.receive import sensitivities
+from plastimap.mpm.scan import process_scan, read_settings
+from plastimap.paths import UNITS, WITH_ERRORS
 from plastimap.writing import write_json
 
 with job_log(snakemake.log[0]):
-    settings = snakemake.params.settings
-    volumes = [read_volume(file) for file in snakemake.input.echoes]
-    echoes, protocol = group_echoes(volumes, snakemake.params.protocol)
-    grid = volumes[0]
-    b1 = None
-    for file in snakemake.input.b1:
-        measured = read_volume(file)
-        units, flip = (snakemake.params.protocol[key] for key in ("b1_units", "b1_flip_deg"))
-        ratio = b1_ratio(measured.data, units or "", nominal_flip_deg=flip)
-        b1 = b1_on_grid(Volume(ratio, measured.affine), grid)
-
-    fitted = fit_maps(
-        echoes,
+    protocol, settings = snakemake.params.protocol, snakemake.params.settings
+    volumes, b1, receive = (
+        [read_volume(file) for file in files]
+        for files in (snakemake.input.echoes, snakemake.input.b1, snakemake.input.receive)
+    )
+    grid, contrasts = volumes[0], list(dict.fromkeys(protocol["weighting"]))
+    ratio, b1_notes = measured_b1(b1, protocol["b1"], grid) if b1 else (None, ())
+    coils, coil_notes = (
+        sensitivities(receive, protocol["receive"], grid, contrasts=contrasts) if receive else (None, ())
+    )
+    made = process_scan(
+        volumes,
         protocol,
-        b1=b1,
-        r2s_fit=settings["r2s_fit"],
-        small_angle=settings["small_angle"],
-        b1_correction=settings["b1_correction"],
-        b1_constant=settings["b1_constant"],
+        read_settings(settings, protocol),
+        align=settings["align"],
+        denoise=settings["denoise"],
+        b1=ratio,
+        receive=coils,
     )
 
-    images = {"R1": fitted.r1, "R2s": fitted.r2s, "MTsat": fitted.mtsat, "PD": fitted.pd}
-    sources = [*snakemake.input.echoes, *snakemake.input.b1]
-    for name, file in zip(snakemake.params.maps, snakemake.output.maps, strict=True):
-        about = map_sidecar(sources=sources, units=UNITS[name], parameters=settings, notes=fitted.notes)
-        write_volume(file, Volume(images[name], grid.affine), sidecar={**about, "SkullStripped": False})
-    write_json(snakemake.output.qa, {**fitted.qa, "notes": fitted.notes})
+    notes = [*b1_notes, *coil_notes, *made.notes]
+    about = {"sources": [str(file) for file in snakemake.input], "parameters": settings, "notes": notes}
+    with_errors = [name for name in snakemake.params.maps if name in WITH_ERRORS]
+    for images, names, files in (
+        (made.maps, snakemake.params.maps, snakemake.output.maps),
+        (made.standard_errors, with_errors, snakemake.output.errors),
+    ):
+        for name, file in zip(names, files, strict=True):
+            sidecar = {**map_sidecar(**about, units=UNITS[name]), "SkullStripped": False}
+            write_volume(file, Volume(images[name], grid.affine), sidecar=sidecar)
+    sidecar = {**map_sidecar(**about, units="1/s"), "SkullStripped": False, "Contrasts": list(made.contrast_r2s)}
+    write_volume(snakemake.output.contrasts, Volume(made.contrast_r2s_series, grid.affine), sidecar=sidecar)
+    write_json(snakemake.output.qa, {**made.qa, "receive_measured": bool(receive), "notes": notes})

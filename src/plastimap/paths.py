@@ -12,7 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-MPM_MAPS = ("R1", "R2s", "MTsat", "PD")
+MPM_MAPS = ("R1", "R2s", "MTsat", "PD", "A", "MTR")
+"""A is the amplitude that PD is calibrated from."""
+
+WITH_ERRORS = ("R1", "R2s", "MTsat", "A")
+"""Maps that have a map of standard errors."""
+
 DWI_MAPS = ("FA", "MD", "AD", "RD")
 TISSUES = ("GM", "WM", "CSF")
 ANALYSED_TISSUES = ("GM", "WM")
@@ -23,13 +28,15 @@ SUFFIX = {
     "R2s": "R2starmap",
     "MTsat": "MTsat",
     "PD": "PDmap",
+    "A": "desc-amplitude_PDmap",
+    "MTR": "MTRmap",
     "T1w": "T1w",
     **{name: f"model-tensor_param-{name.lower()}_dwimap" for name in DWI_MAPS},
 }
 """BIDS ending of each map; DTI maps follow BEP 16, which is not in the standard yet."""
 
-UNITS = {"R1": "1/s", "R2s": "1/s", "MTsat": "p.u.", "PD": "arbitrary", "FA": "1", "MD": "um^2/ms", "AD": "um^2/ms",
-         "RD": "um^2/ms", "vbm": "1"}  # fmt: skip
+UNITS = {"R1": "1/s", "R2s": "1/s", "MTsat": "p.u.", "PD": "p.u.", "A": "arbitrary", "MTR": "p.u.",
+         "FA": "1", "MD": "um^2/ms", "AD": "um^2/ms", "RD": "um^2/ms", "vbm": "1"}  # fmt: skip
 
 WILDCARDS = {
     "folder": r"sub-[^/_]+(/ses-[^/_]+)?",
@@ -81,6 +88,19 @@ class Paths:
         """A map on its own grid."""
         return f"{{folder}}/{datatype(map_name)}/{{scan}}_{SUFFIX[map_name]}.nii.gz"
 
+    def error(self, map_name: str) -> str:
+        """Standard error of a map, on its own grid."""
+        entities, _, suffix = f"_{SUFFIX[map_name]}".rpartition("_")
+        joined = f"{entities}stderr" if entities else "_desc-stderr"
+        return f"{{folder}}/{datatype(map_name)}/{{scan}}{joined}_{suffix}.nii.gz"
+
+    def mpm_images(self, maps: Sequence[str]) -> list[str]:
+        """All images that the fit of these maps writes."""
+        errors = [self.error(name) for name in maps if name in WITH_ERRORS]
+        return [*map(self.native, maps), *errors, self.contrast_r2s]
+
+    contrast_r2s = "{folder}/anat/{scan}_desc-contrasts_R2starmap.nii.gz"
+    mpm_quality = "{folder}/anat/{scan}_mpm_quality.json"
     mpm_qa = "{folder}/anat/{scan}_mpm_qa.json"
     dwi_b0 = "{folder}/dwi/{scan}_desc-preproc_S0map.nii.gz"
     dwi_mask = "{folder}/dwi/{scan}_desc-brain_mask.nii.gz"

@@ -6,11 +6,12 @@ and `unused_because` set, and notices that name what was left out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from plastimap.bids.problems import Problem
-from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, Row
+from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
 
 SMALL_FLIP_DEG = 10.0
 """A single spoiled-gradient-echo acquisition at or below this flip angle counts as PD-weighted."""
@@ -25,8 +26,9 @@ def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
     ----------
     rows : sequence of Row
         Raw rows of the study.
-    repeated_runs : {"last", "first"}
-        Which run counts when one was repeated.
+    repeated_runs : {"last", "first", "combine"}
+        Which run counts when one was repeated; ``combine`` keeps all runs of a scan's MPM acquisitions, where they are
+        complete, and the last of everything else.
 
     Returns
     -------
@@ -49,10 +51,13 @@ def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
 
 def choose_runs(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
     """Of a repeated acquisition keep one run, whole: echoes of different runs never mix."""
-    pick = max if repeated_runs == "last" else min
+    pick = min if repeated_runs == "first" else max
+    combined = _complete_repetitions(rows) if repeated_runs == "combine" else set[str]()
     drop: dict[str, str] = {}
     problems: list[Problem] = []
     for group in _groups(rows, _acquisition):
+        if group[0].suffix in MPM_SUFFIXES and group[0].scan in combined:
+            continue
         runs = sorted({row.run or 0 for row in group})
         if len(runs) < 2:
             continue
@@ -67,6 +72,19 @@ def choose_runs(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
         problems.append(Problem(chosen.path, "an acquisition was repeated", why, remedy, "notice"))
         drop |= {row.path: f"repeated: run {kept} counts" for row in group if (row.run or 0) != kept}
     return _drop(rows, drop), problems
+
+
+def _complete_repetitions(rows: Sequence[Row]) -> set[str]:
+    """Scans of which every MPM acquisition has the same runs, with as many files in each."""
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for group in _groups(rows, _acquisition):
+        if group[0].suffix in MPM_SUFFIXES:
+            runs = [row.run or 0 for row in group]
+            counts = {run: runs.count(run) for run in runs}
+            # Unequal counts fit no other acquisition, so the scan is not complete.
+            alike = len(set(counts.values())) == 1
+            found.setdefault(group[0].scan, set()).add(tuple(sorted(counts)) if alike else (-1, *runs))
+    return {scan for scan, sets in found.items() if len(sets) == 1 and not any(-1 in runs for runs in sets)}
 
 
 def weight(rows: Sequence[Row]) -> Chosen:
@@ -124,17 +142,36 @@ def choose_dwi(rows: Sequence[Row]) -> Chosen:
 
 
 def choose_b1(rows: Sequence[Row]) -> Chosen:
-    """Of several kinds of B1 acquisition keep the readiest; of several maps of a kind the first by name."""
+    """Of several kinds of B1 acquisition keep the readiest, and of several sets of a kind the fullest, whole.
+
+    Of equally full sets, and of ready maps, the first by name counts. Sensitivity images of the receive field are no
+    other kind; of their sets the fullest counts, too.
+    """
+    files = Counter((row.scan, row.suffix) for row in rows if row.used)
+
+    def readiness(row: Row) -> tuple[object, ...]:
+        # A single image of a kind that takes two is no map, and must not displace a kind that is complete.
+        single = row.suffix != "TB1map" and files[row.scan, row.suffix] < 2
+        return single, B1_SUFFIXES.index(row.suffix)
+
     kept, problems = _keep_first(
-        rows,
-        lambda row: row.scan if row.suffix in B1_SUFFIXES else None,
-        lambda row: (B1_SUFFIXES.index(row.suffix),),
-        "kinds of B1 acquisition",
+        rows, lambda row: row.scan if row.suffix in B1_SUFFIXES else None, readiness, "kinds of B1 acquisition"
     )
-    maps, more = _keep_first(
-        kept, lambda row: row.scan if row.suffix == "TB1map" else None, lambda row: (row.path,), "B1 maps"
-    )
-    return maps, problems + more
+    sizes = Counter((row.scan, row.suffix, row.set_name) for row in kept if row.used)
+
+    def fullness(row: Row) -> tuple[object, ...]:
+        if row.suffix == "TB1map":
+            return (row.path,)
+        return -sizes[row.scan, row.suffix, row.set_name], row.set_name
+
+    for group, what in ((B1_SUFFIXES, "B1 maps"), ((RECEIVE_SUFFIX,), "sets of receive sensitivities")):
+        kept, more = _keep_first(kept, _scan_of(group), fullness, what)
+        problems += more
+    return kept, problems
+
+
+def _scan_of(suffixes: Sequence[str]) -> Callable[[Row], Hashable]:
+    return lambda row: row.scan if row.suffix in suffixes else None
 
 
 def _keep_first(
@@ -167,7 +204,7 @@ def _acquisition(row: Row) -> Hashable:
     """Give what repeated runs have in common; None for rows that are no images of a scan."""
     if row.suffix in MPM_SUFFIXES:
         return row.scan, row.suffix, row.acq, row.mt, row.flip, row.flip_angle_deg if row.flip is None else None
-    if row.suffix in B1_SUFFIXES:
+    if row.suffix in (*B1_SUFFIXES, RECEIVE_SUFFIX):
         # The volumes of a B1 acquisition (AFI's two TRs, EPI's echoes) are repeated together.
         return row.scan, row.suffix
     if row.suffix in ("dwi", "T1w"):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from plastimap.bids.b1_checks import check_receive, check_transmit
 from plastimap.bids.gradients import GradientError, Gradients, check_gradients, read_bvals, read_bvecs
 from plastimap.bids.header import Matrix, corner_distance
 from plastimap.bids.manifest import Manifest, wants
 from plastimap.bids.problems import Problem
-from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, Row
+from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
 
 GRID_TOLERANCE_MM = 1e-3
 """As :data:`plastimap.images.GEOMETRY_TOLERANCE_MM`: larger distances are another grid."""
@@ -25,12 +25,6 @@ SHORTEST_S = 1e-4
 
 LEAST_ECHOES = 4
 """Fewer echoes in all give an R2* map of noise."""
-
-_DEGREES = re.compile(r"deg|°")
-_B1_UNITS = re.compile(
-    r"percent|%|\bp\.?u\b|deg|°|ratio|fraction|relative|normali[sz]ed|unitless|dimensionless|nominal|arb|^1$|^a\.?u\.?$"
-)
-"""Units that :func:`plastimap.mpm.b1.b1_ratio` understands."""
 
 Label = Callable[[str], str]
 
@@ -180,36 +174,22 @@ def grid_distance(one: Row, other: Row) -> float:
 
 
 def check_b1(rows: Sequence[Row], label: Label) -> list[Problem]:
-    """B1 maps of one scan with multi-parameter mapping."""
+    """Transmit and receive field acquisitions of one scan with multi-parameter mapping."""
     mpm = [row for row in rows if row.suffix in MPM_SUFFIXES]
     if not mpm:
         return []
     b1 = [row for row in rows if row.suffix in B1_SUFFIXES]
+    receive = [row for row in rows if row.suffix == RECEIVE_SUFFIX]
+    problems = check_receive(receive, [row.weighting for row in mpm], label)
+    # Each contrast's pair may have been planned anew; the two coils of a pair share a grid.
+    for contrast in dict.fromkeys((row.role or "")[len("head") :] for row in receive):
+        pair = [row for row in receive if row.role in (f"head{contrast}", f"body{contrast}")]
+        problems += check_grids(pair, "coils", label)
     if not b1:
         why = "R1 and MTsat cannot be corrected for transmit-field differences; the report says so"
-        return [Problem(label(mpm[0].path), "no B1 map", why, "add a TB1map (fmap/), if one was measured", "notice")]
-    maps = [row for row in b1 if row.suffix == "TB1map"]
-    if not maps:
-        why = f"there is {b1[0].suffix}, and a ready TB1map is wanted; R1 and MTsat stay uncorrected without it"
-        remedy = "make the map with the scanner's or the hMRI toolbox's method and put it in fmap/ as TB1map"
-        return [Problem(label(b1[0].path), "no ready B1 map", why, remedy, "notice")]
-    return [problem for row in maps for problem in _units(row, label)]
-
-
-def _units(row: Row, label: Label) -> Iterator[Problem]:
-    text = (row.units or "").strip().lower()
-    file = label(row.path)
-    if not text:
-        why = "a B1 map may be percent, a ratio, or ten times degrees; without Units its range decides"
-        remedy = 'add "Units": "percent" (100 = nominal) or "ratio" (1 = nominal)'
-        yield Problem(file, "no Units for the B1 map", why, remedy, "notice")
-    elif not _B1_UNITS.search(text):
-        why = "known: percent, ratio, degrees (with FlipAngle), arbitrary"
-        remedy = 'write "Units": "percent", if 100 is the nominal flip angle'
-        yield Problem(file, f"unknown Units {row.units!r} of the B1 map", why, remedy)
-    elif _DEGREES.search(text) and row.flip_angle_deg is None:
-        why = f"the map is in {row.units!r}, and its nominal flip angle is not known"
-        yield Problem(file, "no FlipAngle for the B1 map", why, "add FlipAngle (degrees) to its sidecar")
+        remedy = "add a TB1map or the images it is made from (fmap/), if they were measured"
+        return [Problem(label(mpm[0].path), "no B1 map", why, remedy, "notice"), *problems]
+    return [*check_transmit(b1, label), *check_grids(b1, "B1 images", label), *problems]
 
 
 def check_dwi(row: Row, label: Label, *, b0_threshold: float) -> list[Problem]:

@@ -18,14 +18,15 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, Row, behaviour_files, read_manifest, write_manifest
 from plastimap.bids.problems import Problem, errors, format_problems
+from plastimap.bids.rows import B1_SUFFIXES, RECEIVE_SUFFIX
 from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.paths import (
     ANALYSED_TISSUES,
     DWI_MAPS,
-    MPM_MAPS,
     TISSUES,
     WILDCARDS,
+    WITH_ERRORS,
     Paths,
     paths_of,
     scan_session,
@@ -73,8 +74,13 @@ class Scan:
 
     @property
     def b1(self) -> list[Row]:
-        """A ready B1+ map, or nothing."""
-        return self.files("TB1map")[:1]
+        """The images of one B1+ acquisition (a ready map, or those that one is made from), or nothing."""
+        return self.files(*B1_SUFFIXES)
+
+    @property
+    def receive(self) -> list[Row]:
+        """Images by the head and the body coil, for the receive field, or nothing."""
+        return self.files(RECEIVE_SUFFIX)
 
     @property
     def dwi(self) -> Row | None:
@@ -98,18 +104,18 @@ class Scan:
 
     @property
     def mpm_maps(self) -> tuple[str, ...]:
-        """Maps that the weightings of this scan allow."""
-        weightings = {row.weighting for row in self.echoes}
-        if {"PDw", "T1w", "MTw"} <= weightings:
-            return MPM_MAPS
-        if {"PDw", "T1w"} <= weightings:
-            return ("R1", "R2s", "PD")
-        return ("R2s",) if weightings else ()
+        """Maps that the weightings of this scan allow, as they are fitted: A, not PD."""
+        protocols = {row.weighting: (row.flip_angle_deg, row.tr_s) for row in self.echoes}
+        needs = {"R2s": (), "R1": ("PDw", "T1w"), "A": ("PDw", "T1w"), "MTsat": ("PDw", "T1w", "MTw")}
+        found = [name for name, contrasts in needs.items() if protocols and protocols.keys() >= set(contrasts)]
+        alike = "PDw" in protocols and protocols["PDw"] == protocols.get("MTw")
+        return (*found, "MTR") if alike else tuple(found)
 
     @cached_property
     def native_maps(self) -> frozenset[str]:
         """Maps that exist, or will, on the native grid."""
         made = {*self.mpm_maps, *(DWI_MAPS if self.dwi else ()), *(("T1w",) if self.t1w else ())}
+        made |= {"PD"} if "A" in made else set()
         given = {row.map for row in self.rows if row.stage == "native" and row.map}
         return frozenset(made | given)
 
@@ -210,6 +216,11 @@ class Study:
         return _kinds({scan.label: scan.mpm_maps for scan in self.scans})
 
     @cached_property
+    def quality_kinds(self) -> list[Kind]:
+        """Sets of MPM maps of the scans that are segmented: there motion and medians are told, and A calibrated."""
+        return _kinds({scan.label: scan.mpm_maps for scan in self.scans if scan in self.in_space})
+
+    @cached_property
     def target_kinds(self) -> list[Kind]:
         """Sets of maps that are brought to the target space; without any, the tissues alone."""
         return _kinds({scan.label: tuple(self.target_maps(scan)) for scan in self.in_space}, empty=True)
@@ -246,6 +257,8 @@ class Study:
         paths, patterns = self.paths, list[str]()
         if "mpm" in self.stages and scan.mpm_maps:
             patterns += [paths.native(name) for name in scan.mpm_maps] + [paths.mpm_qa]
+            patterns += [paths.error(name) for name in WITH_ERRORS if name in scan.mpm_maps]
+            patterns += self.quality_targets(scan)
         if "dwi" in self.stages and scan.dwi:
             patterns += [paths.native(name) for name in DWI_MAPS] + [paths.dwi_qa]
         if "anat" in self.stages and scan in self.in_space:
@@ -254,6 +267,12 @@ class Study:
             patterns += [paths.warped(name) for name in self.target_maps(scan)]
             patterns += [paths.warped_tissue(tissue) for tissue in TISSUES] + [paths.jacobian]
         return [paths.at(pattern, scan.label) for pattern in patterns]
+
+    def quality_targets(self, scan: Scan) -> list[str]:
+        """What the segmentation adds to the maps of multi-parameter mapping."""
+        if "anat" not in self.stages or scan not in self.in_space:
+            return []
+        return [self.paths.mpm_quality, *([self.paths.native("PD")] if "A" in scan.mpm_maps else [])]
 
     def smoothed_targets(self, scan: Scan) -> list[str]:
         """Smoothed files of one scan."""
@@ -292,8 +311,12 @@ class Study:
         return [row.path for row in self.scan_of(wildcards).echoes]
 
     def b1_files(self, wildcards: Wildcards) -> list[str]:
-        """The B1+ map of a scan, or nothing."""
+        """Images of a scan's B1+ acquisition, or nothing."""
         return [row.path for row in self.scan_of(wildcards).b1]
+
+    def receive_files(self, wildcards: Wildcards) -> list[str]:
+        """Images of a scan by the head and the body coil, or nothing."""
+        return [row.path for row in self.scan_of(wildcards).receive]
 
     def dwi_files(self, wildcards: Wildcards) -> Mapping[str, str | None]:
         """Diffusion series of a scan with its b-values and b-vectors."""
@@ -451,6 +474,7 @@ class Study:
         """Quality files of one scan, of the stages named."""
         patterns = {
             self.paths.mpm_qa: "mpm" in stages and bool(scan.mpm_maps),
+            self.paths.mpm_quality: {"mpm", "anat"} <= stages and bool(scan.mpm_maps) and scan in self.in_space,
             self.paths.dwi_qa: "dwi" in stages and scan.dwi is not None,
             self.paths.anat_qa: "anat" in stages and scan in self.in_space,
             self.paths.coreg_qa: "space" in stages and scan in self.in_space and scan.dwi is not None,
@@ -507,15 +531,19 @@ class Study:
         return {key: value for key, value in self.config[stage].items() if key != "maps"}
 
     def protocol(self, wildcards: Wildcards) -> dict[str, Any]:
-        """Acquisition of a scan's echoes, in the order of :meth:`echo_files`."""
+        """Acquisition of a scan's echoes, B1+ and receive images, in the order of their files.
+
+        ``b1`` and ``receive`` are None where there is no such acquisition.
+        """
         scan = self.scan_of(wildcards)
         return {
             "weighting": [row.weighting for row in scan.echoes],
             "echo_time_s": [row.echo_time_s for row in scan.echoes],
             "flip_angle_deg": [row.flip_angle_deg for row in scan.echoes],
             "tr_s": [row.tr_s for row in scan.echoes],
-            "b1_units": next((row.units for row in scan.b1), None),
-            "b1_flip_deg": next((row.flip_angle_deg for row in scan.b1), None),
+            "run": [row.run for row in scan.echoes],
+            "b1": _field_mapping(scan.b1),
+            "receive": _field_mapping(scan.receive),
         }
 
     def summary(self) -> str:
@@ -593,6 +621,14 @@ def _kinds(members: Mapping[str, tuple[Any, ...]], *, empty: bool = False) -> li
         Kind(f"set{number}", found, "|".join(labels))
         for number, (found, labels) in enumerate(sorted(grouped.items()), 1)
     ]
+
+
+def _field_mapping(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Method and per-image parameters of a transmit or receive field acquisition."""
+    if not rows:
+        return None
+    keys = ("acq", "echo", "flip", "flip_angle_deg", "tr_s", "mixing_time_s", "units")
+    return {"method": rows[0].suffix, **{key: [getattr(row, key) for row in rows] for key in keys}}
 
 
 def _structural_contrast(asked: str, scans: Sequence[Scan]) -> tuple[str, list[str]]:

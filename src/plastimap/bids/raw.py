@@ -10,12 +10,12 @@ from plastimap.bids.entities import BidsName
 from plastimap.bids.header import Matrix
 from plastimap.bids.index import DataFile, Dataset
 from plastimap.bids.problems import Problem
-from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, Row
+from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
 
 WANTED = {
     "anat": frozenset({*MPM_SUFFIXES, "T1w"}),
     "dwi": frozenset({"dwi"}),
-    "fmap": frozenset(B1_SUFFIXES),
+    "fmap": frozenset({*B1_SUFFIXES, RECEIVE_SUFFIX}),
 }
 """Suffixes that PlastiMap reads, by datatype."""
 
@@ -97,6 +97,7 @@ def _timing(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any]) -> di
         "flip_angle_deg": _number(dataset, file, metadata, "FlipAngle"),
         "tr_s": tr,
         "readout_s": _number(dataset, file, metadata, "TotalReadoutTime"),
+        "mixing_time_s": _number(dataset, file, metadata, "MixingTime"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,6 +10,17 @@ from typing import Any
 MPM_SUFFIXES = ("MPM", "MTS")
 B1_SUFFIXES = ("TB1map", "TB1AFI", "TB1EPI", "TB1TFL", "TB1RFM", "TB1DAM")
 """B1+ acquisitions, the readiest first."""
+
+RECEIVE_SUFFIX = "RB1COR"
+"""Images by the head and the body coil, for the receive field."""
+
+ROLES = {
+    "TB1AFI": re.compile(r"(tr[12])"),
+    "TB1TFL": re.compile(r"(anat|famp)"),
+    "TB1RFM": re.compile(r"(anat|famp)"),
+    RECEIVE_SUFFIX: re.compile(r"(head|body)(PDw|T1w|MTw)?"),
+}
+"""How ``acq`` of an image begins where it names the image's part in its set; what follows names the set."""
 
 MAPS = ("R1", "R2s", "MTsat", "PD", "FA", "MD", "AD", "RD", "vbm")
 TISSUES = ("GM", "WM", "CSF")
@@ -38,8 +50,8 @@ class Row:
         Magnetisation transfer pulse: ``MTState``, or the ``mt`` entity where that is missing.
     weighting : {"PDw", "T1w", "MTw"} or None
         Of multi-parameter mapping, decided by `mt` and flip angle.
-    echo_time_s, tr_s, readout_s : float or None
-        Seconds; `tr_s` is the repetition time of the excitation.
+    echo_time_s, tr_s, readout_s, mixing_time_s : float or None
+        Seconds; `tr_s` is the repetition time of the excitation, `mixing_time_s` that of stimulated echoes.
     flip_angle_deg : float or None
     units, phase_encoding : str or None
         ``Units`` and ``PhaseEncodingDirection`` of the sidecar.
@@ -86,6 +98,7 @@ class Row:
     flip_angle_deg: float | None = None
     tr_s: float | None = None
     readout_s: float | None = None
+    mixing_time_s: float | None = None
     phase_encoding: str | None = None
     units: str | None = None
     skull_stripped: bool | None = None
@@ -107,6 +120,25 @@ class Row:
     def scan(self) -> str:
         """One person in one session: ``sub-01_ses-02``, or ``sub-01``."""
         return self.participant_id + (f"_ses-{self.session}" if self.session else "")
+
+    @property
+    def role(self) -> str | None:
+        """Part of a field-mapping image in its set, as ``acq`` begins: ``tr1``, ``famp``, ``headPDw``."""
+        match = self._role_match
+        return match[0] if match else None
+
+    @property
+    def set_name(self) -> str:
+        """What images of one field-mapping set share in ``acq``: what follows the role, or all where none is wanted."""
+        if self.suffix not in ROLES:
+            return self.acq or ""
+        match = self._role_match
+        return (self.acq or "")[match.end() :] if match else ""
+
+    @property
+    def _role_match(self) -> re.Match[str] | None:
+        pattern = ROLES.get(self.suffix)
+        return pattern.match(self.acq or "") if pattern else None
 
     @property
     def n_volumes(self) -> int | None:
@@ -139,6 +171,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "flip_angle_deg": float,
     "tr_s": float,
     "readout_s": float,
+    "mixing_time_s": float,
     "skull_stripped": _flag,
     "shape": _whole_numbers,
     "affine": _numbers,

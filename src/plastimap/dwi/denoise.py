@@ -1,19 +1,28 @@
 """Noise out of a diffusion series by the Marchenko–Pastur law (MP-PCA).
 
 A patch of n voxels × N volumes of pure noise has covariance eigenvalues of a known, bounded distribution. What
-exceeds it is signal; the rest is left out. Patches overlap and are averaged, those with fewer signal components
-counting more (Manjón 2013, doi:10.1371/journal.pone.0073021).
+exceeds it is signal; the rest is left out, and what noise adds to the signal's components is shrunk away. Patches
+overlap and are averaged, those with fewer signal components counting more (Manjón 2013,
+doi:10.1371/journal.pone.0073021).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK_NUMBERS = 2_000_000
-"""Numbers per step: as many patches are worked on together as this allows."""
+from plastimap.dwi._mppca import denoised_sums
+
+CHUNK_PLANES = 12
+"""Image planes whose patches make one task. Tasks are added up in order, however many run at a time."""
+
+
+RICIAN_ROUNDS = 5
+"""Noise and signal depend on each other; where the signal exceeds the noise, five rounds settle both."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +35,24 @@ class Denoised:
         Never negative; outside the mask as it was.
     sigma : ndarray of float32, shape (X, Y, Z)
         Standard deviation of the noise; NaN outside the mask.
+    rank : ndarray of float32, shape (X, Y, Z)
+        Signal components, averaged over the patches of a voxel; NaN outside the mask.
     """
 
     data: NDArray[np.float32]
     sigma: NDArray[np.float32]
+    rank: NDArray[np.float32]
 
 
-def denoise_mppca(data: NDArray, *, mask: NDArray[np.bool_] | None = None, stride: int | None = None) -> Denoised:
+def denoise_mppca(
+    data: NDArray,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    stride: int | None = None,
+    shrink: bool = True,
+    rician: bool = False,
+    threads: int = 1,
+) -> Denoised:
     """Denoise a series by principal components of overlapping patches.
 
     Veraart 2016, doi:10.1016/j.neuroimage.2016.08.016. The patch is the smallest cube with more voxels than there are
@@ -45,8 +65,16 @@ def denoise_mppca(data: NDArray, *, mask: NDArray[np.bool_] | None = None, strid
     mask : ndarray of bool, shape (X, Y, Z), optional
         Where to denoise; everywhere when not given.
     stride : int, optional
-        Voxels between the centres of neighbouring patches, at most the patch's edge. The patch's radius when not given:
-        large patches then cost an eighth or less of what all of them would, at nearly the same result.
+        Voxels between neighbouring patches, at most the patch's edge. The patch's radius when not given: large patches
+        then cost an eighth or less of what all of them would, at nearly the same result.
+    shrink : bool
+        Scale the kept components to what is nearest to the signal (Gavish 2017, doi:10.1109/TIT.2017.2653801). False:
+        keep them whole, as other programs do.
+    rician : bool
+        Take the bias of magnitude data off, which is near half of sigma²/signal (Koay 2006,
+        doi:10.1016/j.jmr.2006.01.016). Good for weak signals of high shells.
+    threads : int
+        Patches are worked on by so many threads; the result does not depend on it.
 
     Returns
     -------
@@ -57,6 +85,8 @@ def denoise_mppca(data: NDArray, *, mask: NDArray[np.bool_] | None = None, strid
     ValueError
         When the data are not 4D, have a single volume, are smaller than a patch, or patches would leave gaps.
     """
+    from threadpoolctl import threadpool_limits
+
     if data.ndim != 4 or data.shape[3] < 2:
         raise ValueError(f"a series of shape (X, Y, Z, N) with several volumes is wanted, not {data.shape}")
     radius = patch_radius(data.shape[3])
@@ -67,16 +97,20 @@ def denoise_mppca(data: NDArray, *, mask: NDArray[np.bool_] | None = None, strid
     if not 1 <= step <= edge:
         raise ValueError(f"stride {step}: it must lie between 1 and {edge}, the patch's edge")
     where = np.ones(data.shape[:3], dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-    clean = np.nan_to_num(data.astype(np.float32))
-    result, variance, weight = _averaged_patches(clean, _corners(where, edge, step), edge)
-    reached = where & (weight > 0)
-    result[reached] /= weight[reached, None]
-    result[~reached] = clean[~reached]
-    variance[reached] /= weight[reached]
-    return Denoised(
-        data=np.maximum(result, 0, out=result, where=reached[..., None]),
-        sigma=np.where(reached, np.sqrt(variance), np.nan).astype(np.float32),
-    )
+    clean = np.nan_to_num(np.ascontiguousarray(data, dtype=np.float32))
+    # The product of a patch with itself is small: more than one BLAS thread would only spin.
+    with threadpool_limits(1, user_api="blas"):
+        signal, sums = _summed(clean, patch_corners(where, edge, step), edge, shrink, threads)
+    reached = where & (sums[..., 0] > 0)
+    signal[reached] /= sums[reached, :1]
+    signal[~reached] = clean[~reached]
+    quotients = np.full((*data.shape[:3], 2), np.nan, dtype=np.float32)
+    quotients[reached] = sums[reached, 1:] / sums[reached, :1]
+    result = np.maximum(signal, 0, out=signal, where=reached[..., None])
+    sigma = np.sqrt(quotients[..., 0])
+    if rician:
+        result[reached], sigma[reached] = without_rician_bias(result[reached], sigma[reached])
+    return Denoised(data=result, sigma=sigma, rank=quotients[..., 1])
 
 
 def patch_radius(n_volumes: int) -> int:
@@ -87,37 +121,7 @@ def patch_radius(n_volumes: int) -> int:
     return radius
 
 
-def noise_components(eigenvalues: NDArray[np.floating], n_samples: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Noise variance and number of noise components of many patches.
-
-    The largest set of smallest eigenvalues is taken whose spread does not exceed that of the Marchenko–Pastur
-    distribution with their mean as variance; then every eigenvalue below the edge for that variance counts as noise.
-
-    Parameters
-    ----------
-    eigenvalues : ndarray, shape (n_patches, N)
-        Ascending, of covariances of `n_samples` voxels.
-    n_samples : int
-        Voxels of a patch, more than N.
-
-    Returns
-    -------
-    variance : ndarray, shape (n_patches,)
-    n_noise : ndarray of int, shape (n_patches,)
-    """
-    # A covariance has none below zero but by rounding.
-    values = np.maximum(np.asarray(eigenvalues, dtype=np.float64), 0)
-    counts = np.arange(1, values.shape[1] + 1)
-    means = np.cumsum(values, axis=1) / counts
-    fits = values - values[:, :1] <= 4 * np.sqrt(counts / n_samples) * means
-    # The last column that fits; the first one always does, as a single value has no spread.
-    last = values.shape[1] - 1 - np.argmax(fits[:, ::-1], axis=1)
-    variance = means[np.arange(len(values)), last]
-    upper_edge = (1 + np.sqrt(values.shape[1] / n_samples)) ** 2 * variance
-    return variance, np.count_nonzero(values < upper_edge[:, None], axis=1)
-
-
-def _corners(where: NDArray[np.bool_], edge: int, stride: int) -> NDArray[np.intp]:
+def patch_corners(where: NDArray[np.bool_], edge: int, stride: int) -> NDArray[np.intp]:
     """First voxels of the patches that touch the mask: a grid of the given stride, closed at the far borders."""
     from scipy import ndimage
 
@@ -128,40 +132,64 @@ def _corners(where: NDArray[np.bool_], edge: int, stride: int) -> NDArray[np.int
     return grid[touched[tuple(grid.T)] > 0]
 
 
-def _averaged_patches(
-    data: NDArray[np.float32], corners: NDArray[np.intp], edge: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Weighted sums over patches of the denoised signals and of the noise variance, and the sums of weights."""
-    shape, n_volumes = data.shape[:3], data.shape[3]
-    flat = np.ascontiguousarray(data).reshape(-1, n_volumes)
-    first = np.asarray(np.ravel_multi_index(tuple(corners.T), shape))
-    offsets = np.ravel_multi_index(tuple(np.indices((edge, edge, edge)).reshape(3, -1)), shape)
-    signal = np.zeros_like(flat)
-    variance, weight = np.zeros(len(flat), dtype=np.float32), np.zeros(len(flat), dtype=np.float32)
-    step = max(1, CHUNK_NUMBERS // (offsets.size * n_volumes))
-    for start in range(0, first.size, step):
-        places = first[start : start + step, None] + offsets
-        patches, patch_variance, patch_weight = _denoised(flat[places])
-        # Patches begin at different voxels, so their k-th voxels all differ: one addition per k has no collisions.
-        for k in range(offsets.size):
-            signal[places[:, k]] += patches[:, k] * patch_weight[:, None]
-            variance[places[:, k]] += patch_variance * patch_weight
-            weight[places[:, k]] += patch_weight
-    return signal.reshape(data.shape), variance.reshape(shape), weight.reshape(shape)
+def without_rician_bias(
+    signal: NDArray[np.float32], sigma: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Turn means of magnitude data into the signals below the noise, and their spread into the noise's.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (n, N)
+        Expected magnitudes (denoised).
+    sigma : ndarray, shape (n,)
+        Standard deviation of the magnitudes.
+
+    Returns
+    -------
+    signal : ndarray of float32, shape (n, N)
+    sigma : ndarray of float32, shape (n,)
+        Standard deviation of the real and of the imaginary part.
+    """
+    from scipy import special
+
+    ratio = np.concatenate([np.linspace(0, 8, 801), [16, 64, 1e3, 1e6]])
+    half = ratio**2 / 4
+    magnitude = np.sqrt(np.pi / 2) * ((1 + 2 * half) * special.i0e(half) + 2 * half * special.i1e(half))
+    # Far above the noise the difference of large squares has no digits left; there the variance is that of the noise.
+    variance = np.where(ratio > 100, 1.0, 2 + ratio**2 - magnitude**2)
+    noise = sigma.astype(np.float64)
+    positive = np.where(noise > 0, noise, 1.0)
+    for _ in range(RICIAN_ROUNDS):
+        share = np.interp(signal / positive[:, None], magnitude, variance).mean(axis=1)
+        positive = np.where(noise > 0, noise / np.sqrt(share), 1.0)
+    found = np.interp(signal / positive[:, None], magnitude, ratio) * positive[:, None]
+    kept = np.where(noise[:, None] > 0, found, signal)
+    return kept.astype(np.float32), np.where(noise > 0, positive, noise).astype(np.float32)
 
 
-def _denoised(
-    patches: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Patches (n, voxels, N) without their noise components, their noise variances and weights."""
-    n_samples, n_volumes = patches.shape[1:]
-    mean = patches.mean(axis=1, keepdims=True)
-    centred = patches - mean
-    values, vectors = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred / n_samples)
-    variance, n_noise = noise_components(values, n_samples)
-    vectors[np.broadcast_to((np.arange(n_volumes) < n_noise[:, None])[:, None, :], vectors.shape)] = 0
-    kept = centred @ vectors @ vectors.transpose(0, 2, 1) + mean
-    n_signal = n_volumes - n_noise
-    # The mean and the signal's components took their share of the noise with them.
-    unbiased = variance * n_samples / np.maximum(n_samples - 1 - n_signal, 1)
-    return kept, unbiased.astype(np.float32), (1 / (1 + n_signal)).astype(np.float32)
+def _summed(
+    data: NDArray[np.float32], corners: NDArray[np.intp], edge: int, shrink: bool, threads: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weighted sums over all patches, as :func:`~plastimap.dwi._mppca.denoised_sums` gives them."""
+    signal = np.zeros_like(data)
+    sums = np.zeros((*data.shape[:3], 3), dtype=np.float32)
+
+    def work(task: tuple[int, NDArray[np.intp]]) -> tuple[int, tuple[NDArray, NDArray]]:
+        first, own = task
+        last = int(own[:, 0].max()) + edge
+        return first, denoised_sums(data[first:last], own - (first, 0, 0), edge, shrink)
+
+    with ThreadPoolExecutor(threads) as pool:
+        # The map hands results over in the order of the tasks, so sums are formed in one order only.
+        for first, (part, weights) in pool.map(work, _tasks(corners)):
+            signal[first : first + len(part)] += part
+            sums[first : first + len(part)] += weights
+    return signal, sums
+
+
+def _tasks(corners: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Patches by blocks of planes along the first axis: first plane, corners."""
+    block = corners[:, 0] // CHUNK_PLANES
+    for number in np.unique(block):
+        own = corners[block == number]
+        yield int(own[:, 0].min()), own

@@ -1,28 +1,41 @@
-"""Motion between the volumes of a diffusion series.
+"""Motion and eddy currents between the volumes of a diffusion series, and slices that lost their signal.
 
 Volumes of one shell are aligned to each other first, by least squares: each to the mean of the others, then to what a
-smooth model of the signal over directions, fitted to the others, predicts for it. That leaves one unknown motion per
-shell, between its mean and the b = 0 image, whose contrast differs: it is found by normalised mutual information.
+Gaussian process over directions predicts for it from the others. That leaves one unknown motion per shell, between its
+mean and the b = 0 image, whose contrast differs: it is found by normalised mutual information.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.dwi.alignment import FixedImage, Matrix, mean_displacement, rigid_parameters
+from plastimap.dwi._sampling import spline_resampled
+from plastimap.dwi.alignment import (
+    FixedImage,
+    Frame,
+    Matrix,
+    eddy_and_turn,
+    eddy_matrix,
+    mean_displacement,
+    rigid_parameters,
+)
 from plastimap.dwi.gradients import normalised
-from plastimap.dwi.tensor import tensor_design
+from plastimap.dwi.qspace import LEAST_FOR_MODEL, prediction_weights
 from plastimap.images import Volume
 
 COARSE_FWHM_MM = 8.0
 """Smoothing of the images for the first alignment, which has to bridge the motion."""
 
-FINE_FWHM_MM = 5.0
+FINE_FWHM_MM = 3.5
 """Smoothing of the images for the later ones."""
+
+COARSE_ROUNDS = 3
+"""Rounds of alignment to the mean of the others at most."""
 
 MODEL_ROUNDS = 5
 """Rounds of model and alignment at most."""
@@ -30,20 +43,23 @@ MODEL_ROUNDS = 5
 STOP_MM = 0.05
 """A round that moves no volume by more is the last."""
 
-LEAST_FOR_MODEL = 8
-"""Volumes of a shell below which it is aligned to its mean only: the model has six unknowns."""
-
-HIGHEST_LEVERAGE = 0.9
-"""A volume that determines its own prediction to this degree says nothing about its motion."""
-
 SHELL_WIDTH = 100.0
 """s/mm²: b-values closer than this to their neighbour belong to one shell."""
 
-COMPARED_VOXELS = 25_000
+COMPARED_VOXELS = 20_000
 """Voxels at which images are compared; more cost time and change nothing."""
 
 NMI_ITERATIONS = (30, 15)
 """Steps of the registration of a shell's mean to b = 0, coarse grid first."""
+
+OUTLIER_SD = 4.0
+"""A slice that lies so many robust standard deviations below its prediction has lost signal."""
+
+LEAST_LOSS = 0.08
+"""... if it also lost this share of it."""
+
+LEAST_SLICE_SHARE = 0.3
+"""Slices with less than this share of the fullest slice's signal are not judged: they show little but the border."""
 
 _FWHM_PER_SD = float(np.sqrt(8 * np.log(2)))
 
@@ -62,17 +78,25 @@ class MotionCorrected:
         Rotated with the head.
     parameters : ndarray, shape (N, 6)
         Translation of the brain's centre in mm, rotation vector in degrees (RAS).
+    eddy : ndarray, shape (N, 3)
+        Displacement along the phase-encoding axis per mm along x, y, z; 0 where eddy currents were not modelled.
     displacement : ndarray, shape (N,)
         Mean displacement of the brain's voxels in mm.
     transforms : ndarray, shape (N, 4, 4)
         Pull matrices: reference world → volume world, RAS mm.
+    outliers : tuple of (volume, slice)
+        Slices along the third axis that had lost signal and were replaced by their prediction.
+    notes : tuple of str
     """
 
     data: NDArray[np.float32]
     bvecs: NDArray[np.float64]
     parameters: NDArray[np.float64]
+    eddy: NDArray[np.float64]
     displacement: NDArray[np.float64]
     transforms: NDArray[np.float64]
+    outliers: tuple[tuple[int, int], ...]
+    notes: tuple[str, ...]
 
 
 def correct_motion(
@@ -82,6 +106,7 @@ def correct_motion(
     *,
     mask: NDArray[np.bool_],
     b0_threshold: float = 50,
+    phase_encoding: str | None = None,
     rigid: Rigid | None = None,
 ) -> MotionCorrected:
     """Align all volumes to the first b = 0 volume.
@@ -97,9 +122,11 @@ def correct_motion(
         Brain in the first b = 0 volume.
     b0_threshold : float
         s/mm²; at or below it a volume counts as b = 0.
+    phase_encoding : {"i", "i-", "j", "j-", "k", "k-"}, optional
+        BIDS ``PhaseEncodingDirection``. Without it eddy currents are not corrected, and a note says so.
     rigid : callable, optional
-        ``rigid(fixed, moving, *, metric, initial, iterations) -> pull matrix`` for images of different contrast;
-        :func:`plastimap.registration.rigid` when not given.
+        ``rigid(fixed, moving, *, metric, fixed_mask, initial, iterations) -> pull matrix`` for images of different
+        contrast; :func:`plastimap.registration.rigid` when not given.
 
     Returns
     -------
@@ -120,27 +147,34 @@ def correct_motion(
     b0 = np.flatnonzero(b <= b0_threshold)
     if not b0.size or not where.any():
         raise ValueError("motion correction needs a b = 0 volume and a brain mask that is not empty")
+    phase = phase_axis(phase_encoding, volume.affine)
+    notes = () if phase is not None else ("eddy currents are not corrected: no PhaseEncodingDirection",)
     series = _Series(data, volume.affine, where)
+    _align_b0(series, b0)
+    outliers: list[tuple[int, int]] = []
+    for members in shells(b, b0_threshold):
+        shell = _Shell(members, g[members], phase)
+        outliers += _align_shell(series, shell)
+        if phase is not None and members.size >= LEAST_FOR_MODEL:
+            _centre_eddy(series, shell)
+        _shell_to_b0(series, members, b0, rigid or _default_rigid())
+    return _result(series, g, phase, tuple(sorted(outliers)), notes)
 
-    for i in b0[1:]:
-        for fwhm in (COARSE_FWHM_MM, FINE_FWHM_MM):
-            fixed = series.fixed(series.smoothed(b0[0], fwhm))
-            series.transforms[i] = fixed.align(series.smoothed(i, fwhm), series.transforms[i])
-    mean_b0 = Volume(series.mean(b0), volume.affine)
-    for shell in shells(b, b0_threshold):
-        _align_shell(series, shell, b[shell], g[shell])
-        _shell_to_b0(series, shell, mean_b0, rigid or _default_rigid())
 
-    points = series.world_points()
-    centre = points.mean(axis=0)
-    transforms = np.stack(series.transforms)
-    return MotionCorrected(
-        data=np.stack([_interpolated(data[..., i], m, volume.affine) for i, m in enumerate(transforms)], axis=-1),
-        bvecs=rotated(g, transforms),
-        parameters=np.stack([rigid_parameters(m, centre) for m in transforms]),
-        displacement=np.array([mean_displacement(m, points) for m in transforms]),
-        transforms=transforms,
-    )
+def phase_axis(phase_encoding: str | None, affine: Matrix) -> NDArray[np.float64] | None:
+    """Unit vector (3,) in the world along the image axis that BIDS names; its sign means nothing here.
+
+    Raises
+    ------
+    ValueError
+        When it names no axis.
+    """
+    if phase_encoding is None:
+        return None
+    if phase_encoding.rstrip("-") not in ("i", "j", "k"):
+        raise ValueError(f"PhaseEncodingDirection is {phase_encoding!r}; one of i, i-, j, j-, k, k- is wanted")
+    axis = affine[:3, "ijk".index(phase_encoding[0])]
+    return axis / np.linalg.norm(axis)
 
 
 def shells(bvals: NDArray[np.float64], b0_threshold: float) -> list[NDArray[np.intp]]:
@@ -151,13 +185,28 @@ def shells(bvals: NDArray[np.float64], b0_threshold: float) -> list[NDArray[np.i
     return [np.sort(shell) for shell in np.split(order, breaks) if shell.size]
 
 
-def rotated(bvecs: NDArray[np.float64], transforms: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotated(bvecs: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.float64]:
     """b-vectors (N, 3) as the head saw them: turned back by the rotation of each pull matrix (Leemans 2009).
 
     A volume's pull matrix turns a fibre u of the reference into R u in that volume. The signal depends on
     g · R u = (Rᵀ g) · u, so Rᵀ g is the gradient to use with the reference.
+
+    Parameters
+    ----------
+    bvecs : ndarray, shape (N, 3)
+    turns : ndarray, shape (N, 3, 3) or (N, 4, 4)
+        Rotations; of rigid matrices the linear part is used.
     """
-    return np.einsum("nji,nj->ni", transforms[:, :3, :3], bvecs)
+    return np.einsum("nji,nj->ni", turns[:, :3, :3], bvecs)
+
+
+@dataclass(frozen=True)
+class _Shell:
+    """Volumes of one shell, their b-vectors in the scanner's frame, and the phase-encoding axis."""
+
+    members: NDArray[np.intp]
+    bvecs: NDArray[np.float64]
+    phase: NDArray[np.float64] | None
 
 
 class _Series:
@@ -166,12 +215,15 @@ class _Series:
     def __init__(self, data: NDArray[np.float32], affine: Matrix, mask: NDArray[np.bool_]) -> None:
         from scipy import ndimage
 
-        self.data, self.affine, self.mask = data, affine, mask
-        self.transforms = [np.eye(4) for _ in range(data.shape[3])]
+        self.volumes = [np.ascontiguousarray(data[..., n]) for n in range(data.shape[3])]
+        self.affine, self.mask = affine, mask
+        self.transforms = [np.eye(4) for _ in self.volumes]
         self._sd_per_mm = 1 / _FWHM_PER_SD / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
         # The brain's border holds most of what motion changes; a rim of air around it belongs to the comparison.
-        compared = np.argwhere(ndimage.binary_dilation(mask, iterations=2))
-        self.voxels = compared[:: max(1, round(len(compared) / COMPARED_VOXELS))]
+        self.compared = np.asarray(ndimage.binary_dilation(mask, iterations=2), dtype=bool)
+        compared = np.argwhere(self.compared).astype(np.float64)
+        self.frame = Frame(affine, compared[:: max(1, round(len(compared) / COMPARED_VOXELS))])
+        self.brain = Frame(affine, np.argwhere(mask).astype(np.float64))
         self._smoothed: dict[tuple[int, float], NDArray[np.float32]] = {}
 
     def smoothed(self, index: int, fwhm: float) -> NDArray[np.float32]:
@@ -179,84 +231,199 @@ class _Series:
 
         key = (int(index), fwhm)
         if key not in self._smoothed:
-            smooth = ndimage.gaussian_filter(self.data[..., index], fwhm * self._sd_per_mm)
+            smooth = ndimage.gaussian_filter(self.volumes[index], fwhm * self._sd_per_mm)
             self._smoothed[key] = np.asarray(smooth, dtype=np.float32)
         return self._smoothed[key]
 
-    def aligned(self, index: int, fwhm: float | None = None) -> NDArray[np.float32]:
-        """One volume, smoothed or not, as its current pull matrix shows it (linear interpolation)."""
-        from scipy import ndimage
+    def mean(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Mean of volumes as their current pull matrices show them (linear interpolation)."""
+        shape = self.volumes[0].shape
+        everywhere = Frame(self.affine, np.indices(shape).reshape(3, -1).T.astype(np.float64))
+        total = sum(everywhere.seen(self.volumes[i], self.transforms[i]) for i in indices)
+        return (np.asarray(total) / len(indices)).astype(np.float32).reshape(shape)
 
-        image = self.data[..., index] if fwhm is None else self.smoothed(index, fwhm)
-        matrix = np.linalg.inv(self.affine) @ self.transforms[index] @ self.affine
-        return np.asarray(ndimage.affine_transform(image, matrix, order=1, mode="nearest"), dtype=np.float32)
+    def align(self, fixed: FixedImage, index: int, fwhm: float) -> float:
+        """Align a volume to a prepared image; by how many mm this moved it."""
+        before = self.transforms[index]
+        self.transforms[index] = fixed.align(self.smoothed(index, fwhm), before)
+        return mean_displacement(np.linalg.inv(before) @ self.transforms[index], self.frame.points)
 
-    def mean(self, indices: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-        return np.mean([self.aligned(i) for i in indices], axis=0)
-
-    def fixed(self, image: NDArray) -> FixedImage:
-        return FixedImage(image, self.affine, self.voxels)
-
-    def world_points(self) -> NDArray[np.float64]:
-        voxels = np.argwhere(self.mask)
-        return voxels @ self.affine[:3, :3].T + self.affine[:3, 3]
+    def replace_slices(self, index: int, slices: list[int], values: NDArray[np.float32]) -> None:
+        """Put predicted slices (X, Y, n) in the place of measured ones."""
+        volume = self.volumes[index].copy()
+        volume[:, :, slices] = values
+        self.volumes[index] = volume
+        for key in [key for key in self._smoothed if key[0] == index]:
+            del self._smoothed[key]
 
 
-def _align_shell(series: _Series, shell: NDArray[np.intp], bvals: NDArray, bvecs: NDArray) -> None:
-    """Align the volumes of a shell to each other."""
-    if shell.size < 2:
-        return
-    images = [series.aligned(i, COARSE_FWHM_MM) for i in shell]
-    total = np.sum(images, axis=0)
-    for i, image in zip(shell, images, strict=True):
-        fixed = series.fixed((total - image) / (shell.size - 1))
-        series.transforms[i] = fixed.align(series.smoothed(i, COARSE_FWHM_MM), series.transforms[i])
-    if shell.size < LEAST_FOR_MODEL:
-        return
-    points = series.world_points()
-    for _ in range(MODEL_ROUNDS):
-        moved = [0.0]
-        images = np.stack([series.aligned(i, FINE_FWHM_MM) for i in shell])
-        turned = rotated(bvecs, np.stack([series.transforms[i] for i in shell]))
-        for k, prediction in enumerate(_predicted_by_others(images, bvals, turned)):
-            if prediction is None:
-                continue
-            i = shell[k]
-            before = series.transforms[i]
-            series.transforms[i] = series.fixed(prediction).align(series.smoothed(i, FINE_FWHM_MM), before)
-            moved.append(mean_displacement(np.linalg.inv(before) @ series.transforms[i], points))
-        if max(moved) < STOP_MM:
+def _align_b0(series: _Series, b0: NDArray[np.intp]) -> None:
+    for fwhm in (COARSE_FWHM_MM, FINE_FWHM_MM):
+        fixed = FixedImage(series.frame.seen_with_slopes(series.smoothed(b0[0], fwhm), np.eye(4)), series.frame)
+        for i in b0[1:]:
+            series.align(fixed, i, fwhm)
+
+
+def _align_shell(series: _Series, shell: _Shell) -> list[tuple[int, int]]:
+    """Align the volumes of a shell to each other; the slices that were replaced on the way."""
+    members = shell.members
+    if members.size < 2:
+        return []
+    mean = (np.ones((members.size, members.size)) - np.eye(members.size)) / (members.size - 1)
+    for number in range(COARSE_ROUNDS):
+        # Eddy currents wait for the second round: the first has to bridge the motion.
+        calm = shell if number else replace(shell, phase=None)
+        if _round(series, calm, COARSE_FWHM_MM, mean) < STOP_MM:
             break
+    if members.size < LEAST_FOR_MODEL:
+        return []
+    _round(series, shell, FINE_FWHM_MM)
+    outliers = _replace_outliers(series, shell)
+    for _ in range(MODEL_ROUNDS - 1):
+        if _round(series, shell, FINE_FWHM_MM) < STOP_MM:
+            break
+    return outliers
 
 
-def _predicted_by_others(
-    images: NDArray[np.float32], bvals: NDArray[np.float64], bvecs: NDArray[np.float64]
-) -> list[NDArray[np.float32] | None]:
-    """Predict each volume by a tensor-shaped model of the logarithms, fitted to the other volumes of the shell.
-
-    Within a shell ln S0 cannot be told from the mean diffusivity, so the model has six terms and needs no b = 0 volume.
-    Leaving a volume out costs nothing: with the hat matrix H, (ŷ − h y)/(1 − h) is the prediction without it.
-    """
-    design = tensor_design(bvals * 1e-3, bvecs)[:, :6]
-    hat = design @ np.linalg.pinv(design)
-    floor = max(1e-3 * float(np.percentile(images, 98)), np.finfo(np.float32).tiny)
-    logs = np.log(np.maximum(images, floor)).reshape(len(images), -1)
-    fitted = (hat.astype(np.float32) @ logs).reshape(images.shape)
-    logs = logs.reshape(images.shape)
-    leverages = np.diag(hat)
-    # Air has no logarithm worth fitting: predictions stay within twice the brightest thing seen.
-    highest = np.log(2 * max(float(images.max()), floor))
-    return [
-        np.exp(np.minimum((fitted[k] - h * logs[k]) / (1 - h), highest)) if h < HIGHEST_LEVERAGE else None
-        for k, h in enumerate(leverages)
+def _round(series: _Series, shell: _Shell, fwhm: float, weights: NDArray[np.float64] | None = None) -> float:
+    """Align every volume to its prediction from the others; the largest movement in mm."""
+    members = shell.members
+    seen = np.stack([series.frame.seen_with_slopes(series.smoothed(i, fwhm), series.transforms[i]) for i in members])
+    if weights is None:
+        weights = prediction_weights(_turned(series, shell), seen[:, 0])
+    predictions = np.tensordot(weights.astype(np.float32), seen, axes=1)
+    moved = [
+        series.align(FixedImage(prediction, series.frame, phase=shell.phase), i, fwhm)
+        for i, prediction in zip(members, predictions, strict=True)
     ]
+    return max(moved)
 
 
-def _shell_to_b0(series: _Series, shell: NDArray[np.intp], mean_b0: Volume, rigid: Rigid) -> None:
+def _turned(series: _Series, shell: _Shell) -> NDArray[np.float64]:
+    """b-vectors of the shell in the head's axes."""
+    return rotated(shell.bvecs, _turns([series.transforms[i] for i in shell.members], shell.phase))
+
+
+def _turns(transforms: list[Matrix], phase: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Rotations (N, 3, 3) of pull matrices."""
+    return np.stack([m[:3, :3] if phase is None else eddy_and_turn(m, phase)[1] for m in transforms])
+
+
+def _replace_outliers(series: _Series, shell: _Shell) -> list[tuple[int, int]]:
+    """Put predictions in the place of slices that lost signal; which these are.
+
+    A lost slice also spoils predictions, so the search is repeated once the first ones have been replaced.
+    """
+    found: set[tuple[int, int]] = set()
+    frame = series.frame
+    for _ in range(2):
+        seen = np.stack([frame.seen(series.volumes[i], series.transforms[i]) for i in shell.members])
+        weights = prediction_weights(_turned(series, shell), seen)
+        lost = lost_slices(*_slice_sums(series, shell, weights @ seen))
+        new = {(int(shell.members[k]), int(z)) for k, z in np.argwhere(lost)} - found
+        for index in sorted({volume for volume, _ in new}):
+            slices = sorted(z for volume, z in new if volume == index)
+            series.replace_slices(index, slices, _predicted_slices(series, shell, weights, index, slices))
+        found |= new
+        if not new:
+            break
+    return sorted(found)
+
+
+def _slice_sums(
+    series: _Series, shell: _Shell, predicted: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums over the compared voxels that each volume (rows) measured in each slice (columns).
+
+    Returns
+    -------
+    measured, expected : ndarray, shape (n, Z)
+    """
+    frame, depth = series.frame, series.volumes[0].shape[2]
+    rows: tuple[list[NDArray], list[NDArray]] = ([], [])
+    for i, prediction in zip(shell.members, predicted, strict=True):
+        matrix = frame.to_voxel @ series.transforms[i] @ frame.affine
+        place = np.rint(frame.voxels @ matrix[2, :3] + matrix[2, 3]).astype(int)
+        inside = (place >= 0) & (place < depth)
+        measured = _from_slices(series.volumes[i], matrix, frame.voxels, place)
+        for sums, values in zip(rows, (measured, prediction), strict=True):
+            sums.append(np.bincount(place[inside], values[inside], minlength=depth))
+    measured, expected = (np.stack(sums) for sums in rows)
+    return measured, expected
+
+
+def _from_slices(
+    image: NDArray[np.float32], matrix: Matrix, voxels: NDArray[np.float64], place: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Nearest voxels of an image under an affine map; interpolation would mix a lost slice with its neighbours."""
+    x, y = (
+        np.clip(np.rint(voxels @ matrix[d, :3] + matrix[d, 3]).astype(int), 0, image.shape[d] - 1) for d in range(2)
+    )
+    return image[x, y, np.clip(place, 0, image.shape[2] - 1)]
+
+
+def lost_slices(measured: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Slices that hold too little signal.
+
+    Parameters
+    ----------
+    measured, expected : ndarray, shape (n, Z)
+        Sums of measured and predicted signal per volume and slice.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, Z)
+    """
+    judged = expected > LEAST_SLICE_SHARE * max(float(np.median(expected.max(axis=1))), np.finfo(float).tiny)
+    change = np.where(judged, measured / np.where(judged, expected, 1) - 1, 0.0)
+    if not judged.any():
+        return judged
+    # Where all volumes lie beside their predictions, as at the border of the field of view, that is no loss.
+    change -= np.median(change, axis=0)
+    spread = 1.4826 * float(np.median(np.abs(change[judged])))
+    return judged & (change < -max(OUTLIER_SD * spread, LEAST_LOSS))
+
+
+def _predicted_slices(
+    series: _Series, shell: _Shell, weights: NDArray[np.float64], index: int, slices: list[int]
+) -> NDArray[np.float32]:
+    """What the others predict for slices of a volume, at the volume's own voxels; shape (X, Y, n)."""
+    shape = (*series.volumes[0].shape[:2], len(slices))
+    grid = np.stack(np.meshgrid(*map(np.arange, shape[:2]), slices, indexing="ij"), axis=-1)
+    frame = Frame(series.affine, grid.reshape(-1, 3).astype(np.float64))
+    back = np.linalg.inv(series.transforms[index])
+    row = weights[int(np.flatnonzero(shell.members == index)[0])]
+    total = np.zeros(len(frame.voxels))
+    for weight, i in zip(row, shell.members, strict=True):
+        total += weight * frame.seen(series.volumes[i], series.transforms[i] @ back)
+    return np.maximum(total, 0).reshape(shape).astype(np.float32)
+
+
+def _centre_eddy(series: _Series, shell: _Shell) -> None:
+    """Take the distortion that all volumes of a shell share out of their matrices.
+
+    Volumes that are only compared with each other agree on a space that is as distorted as they are on average. Eddy
+    currents are proportional to the gradient, so what the stretches have beside a term linear in the b-vectors, their
+    intercept, is not theirs.
+    """
+    assert shell.phase is not None
+    stretches = np.stack([eddy_and_turn(series.transforms[i], shell.phase)[0] for i in shell.members])
+    design = np.column_stack([np.ones(len(stretches)), shell.bvecs])
+    if np.linalg.cond(design) > 20:
+        return
+    shared = np.linalg.lstsq(design, stretches, rcond=None)[0][0]
+    back = np.linalg.inv(eddy_matrix(shared, shell.phase, series.frame.centre))
+    for i in shell.members:
+        series.transforms[i] = series.transforms[i] @ back
+
+
+def _shell_to_b0(series: _Series, members: NDArray[np.intp], b0: NDArray[np.intp], rigid: Rigid) -> None:
     """Move a whole shell onto the b = 0 image."""
-    mean = Volume(series.mean(shell), series.affine)
-    common = rigid(mean_b0, mean, metric="NMI", initial=np.eye(4), iterations=NMI_ITERATIONS)
-    for i in shell:
+    fixed, moving = (Volume(series.mean(indices), series.affine) for indices in (b0, members))
+    common = rigid(
+        fixed, moving, metric="NMI", fixed_mask=series.compared, initial=np.eye(4), iterations=NMI_ITERATIONS
+    )
+    for i in members:
         series.transforms[i] = series.transforms[i] @ common
 
 
@@ -266,16 +433,43 @@ def _default_rigid() -> Rigid:
     return rigid
 
 
+def _result(
+    series: _Series,
+    bvecs: NDArray[np.float64],
+    phase: NDArray[np.float64] | None,
+    outliers: tuple[tuple[int, int], ...],
+    notes: tuple[str, ...],
+) -> MotionCorrected:
+    transforms, brain = np.stack(series.transforms), series.brain
+    turns = _turns(series.transforms, phase)
+    # Of a volume's matrix the head's motion is what remains without the stretch about the brain's centre.
+    motions = transforms.copy()
+    motions[:, :3, :3] = turns
+    motions[:, :3, 3] = transforms[:, :3, :3] @ brain.centre + transforms[:, :3, 3] - turns @ brain.centre
+    eddy = np.zeros((len(transforms), 3))
+    if phase is not None:
+        eddy = np.stack([eddy_and_turn(m, phase)[0] for m in transforms])
+    return MotionCorrected(
+        data=np.stack(
+            [_interpolated(v, m, series.affine) for v, m in zip(series.volumes, transforms, strict=True)], axis=-1
+        ),
+        bvecs=rotated(bvecs, turns),
+        parameters=np.stack([rigid_parameters(m, brain.centre) for m in motions]),
+        eddy=eddy,
+        displacement=np.array([mean_displacement(m, brain.points) for m in transforms]),
+        transforms=transforms,
+        outliers=outliers,
+        notes=notes,
+    )
+
+
 def _interpolated(image: NDArray[np.float32], matrix: Matrix, affine: Matrix) -> NDArray[np.float32]:
-    """Show a volume as its pull matrix says: cubic spline, 0 more than half a voxel beyond the field of view."""
+    """Show a volume as its pull matrix says: cubic spline, times the volume that a voxel gained by distortion."""
     from scipy import ndimage
 
     to_moving = np.linalg.inv(affine) @ matrix @ affine
     if np.allclose(to_moving, np.eye(4), atol=1e-6):
         return image.copy()
-    result = np.array(ndimage.affine_transform(image, to_moving, order=3, mode="nearest"), dtype=np.float32)
-    grid = np.meshgrid(*[np.arange(n) for n in image.shape], indexing="ij", sparse=True)
-    for axis, n in enumerate(image.shape):
-        place = sum((to_moving[axis, k] * grid[k] for k in range(3)), start=np.asarray(to_moving[axis, 3]))
-        result[(place < -0.5) | (place > n - 0.5)] = 0
-    return np.maximum(result, 0)
+    output: Any = np.float32
+    coefficients = ndimage.spline_filter(image, order=3, output=output, mode="mirror")
+    return np.maximum(spline_resampled(coefficients, to_moving), 0) * np.float32(np.linalg.det(matrix[:3, :3]))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.dwi.denoise import denoise_mppca
-from plastimap.dwi.gradients import check_gradients, fsl_to_world
+from plastimap.dwi.drift import drift_gains
+from plastimap.dwi.gradients import LEAST_DIRECTIONS, check_gradients, fsl_to_world
 from plastimap.dwi.mask import brain_mask
-from plastimap.dwi.motion import MotionCorrected, correct_motion
-from plastimap.dwi.tensor import Method, fit_tensor
+from plastimap.dwi.motion import MotionCorrected, correct_motion, shells
+from plastimap.dwi.orientation import check_table
+from plastimap.dwi.qspace import contrast_to_noise
+from plastimap.dwi.tensor import Method, colour_fa, fit_tensor
+from plastimap.dwi.unring import unring as without_ringing
 from plastimap.images import Volume
+
+QA_VOXELS = 3000
+"""Voxels on which contrast and noise are compared."""
 
 Image = NDArray[np.float32]
 
@@ -31,12 +38,21 @@ class DwiMaps:
         Fitted signal at b = 0.
     direction : ndarray, shape (X, Y, Z, 3)
         Unit vector of the largest diffusivity in world axes (RAS).
+    tensor : ndarray, shape (X, Y, Z, 6)
+        xx, yy, zz, xy, xz, yz in µm²/ms and world axes.
+    colour_fa : ndarray, shape (X, Y, Z, 3)
+        |direction| × FA; 0 outside the mask.
+    residual : ndarray
+        Standard deviation of what the tensor leaves unexplained, in signal units.
+    sigma, rank : ndarray or None
+        Noise and number of signal components found by denoising, None without it; before alignment.
     mean_b0 : ndarray
         Mean of the aligned b = 0 volumes, finite everywhere.
     mask : ndarray of bool
     notes : tuple of str
     qa : dict
-        Counts, signal-to-noise ratio, motion per volume; ready for JSON.
+        Counts, signal-to-noise ratio, contrast-to-noise ratio per shell, motion and eddy currents per volume, replaced
+        slices, drift, the check of the table of b-vectors; ready for JSON.
     """
 
     fa: Image
@@ -45,8 +61,25 @@ class DwiMaps:
     rd: Image
     s0: Image
     direction: Image
+    tensor: Image
+    colour_fa: Image
+    residual: Image
+    sigma: Image | None
+    rank: Image | None
     mean_b0: Image
     mask: NDArray[np.bool_]
+    notes: tuple[str, ...]
+    qa: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A series ready for the tensor fit, and what is known about it."""
+
+    data: Image
+    bvecs: NDArray[np.float64]
+    sigma: Image | None
+    rank: Image | None
     notes: tuple[str, ...]
     qa: dict[str, Any]
 
@@ -57,13 +90,19 @@ def process_dwi(
     bvecs: ArrayLike,
     *,
     denoise: bool = True,
+    denoise_stride: int | None = None,
+    rician: bool = False,
+    unring: bool = False,
+    drift: bool = True,
     motion: bool = True,
     fit: Method = "wls",
     b0_threshold: float = 50,
     max_bval: float = 1500,
+    phase_encoding: str | None = None,
+    partial_fourier: float | None = None,
     mask: NDArray[np.bool_] | None = None,
 ) -> DwiMaps:
-    """Denoise, align, mask and fit a diffusion series.
+    """Denoise, take ringing off, align, mask and fit a diffusion series.
 
     Parameters
     ----------
@@ -73,14 +112,22 @@ def process_dwi(
         s/mm².
     bvecs : array_like, shape (N, 3)
         In FSL's convention, as in BIDS.
-    denoise, motion : bool
+    denoise, unring, drift, motion : bool
         Whether to take these steps.
-    fit : {"ols", "wls"}
+    denoise_stride : int, optional
+        Voxels between patches; the patch's radius when not given.
+    rician : bool
+        Whether denoising takes off the bias of magnitude data.
+    fit : {"ols", "wls", "iwls", "robust"}
         Tensor estimator.
     b0_threshold : float
         s/mm²; at or below it a volume counts as b = 0.
     max_bval : float
         s/mm²; shells above it are left out of the tensor fit where enough directions remain below.
+    phase_encoding : str, optional
+        BIDS ``PhaseEncodingDirection``; without it eddy currents are not corrected.
+    partial_fourier : float, optional
+        BIDS ``PartialFourier``.
     mask : ndarray of bool, shape (X, Y, Z), optional
         Brain; found on the mean b = 0 image when not given.
 
@@ -91,7 +138,8 @@ def process_dwi(
     Raises
     ------
     ValueError
-        When series and gradients do not go together; the message names every problem.
+        When series and gradients do not go together; the message names every problem. When ringing was to be removed
+        from an image of partial Fourier.
     """
     if volume.data.ndim != 4:
         raise ValueError(f"a series of shape (X, Y, Z, N) is wanted, not {volume.data.shape}")
@@ -100,39 +148,93 @@ def process_dwi(
         raise ValueError("; ".join(problems))
     b = np.asarray(bvals, dtype=np.float64)
     b0 = b <= b0_threshold
-    data = np.nan_to_num(volume.data.astype(np.float32))
+    raw = np.nan_to_num(volume.data.astype(np.float32))
     # The first mask is only for what comes before alignment; the last word is that of the aligned b = 0 images.
     first_mask = (
-        brain_mask(data[..., b0].mean(axis=-1), voxel_size=volume.voxel_size)
+        brain_mask(raw[..., b0].mean(axis=-1), voxel_size=volume.voxel_size)
         if mask is None
         else np.asarray(mask, dtype=bool)
     )
-    qa: dict[str, Any] = {"n_volumes": int(b.size), "n_b0": int(b0.sum())}
-    sigma = float("nan")
-    if denoise:
-        denoised = denoise_mppca(data, mask=_widened(first_mask))
-        data, sigma = denoised.data, float(np.nanmedian(denoised.sigma[first_mask]))
-    world = fsl_to_world(bvecs, volume.affine)
+    world = _Prepared(raw, fsl_to_world(bvecs, volume.affine), None, None, (), {})
+    made = _denoised(world, _widened(first_mask), stride=denoise_stride, rician=rician) if denoise else world
+    if unring:
+        clean = without_ringing(made.data, mask=_widened(first_mask), partial_fourier=partial_fourier)
+        made = replace(made, data=clean)
     if motion:
-        corrected = correct_motion(Volume(data, volume.affine), b, world, mask=first_mask, b0_threshold=b0_threshold)
-        data, world = corrected.data, corrected.bvecs
-        qa |= motion_summary(corrected)
-    mean_b0 = data[..., b0].mean(axis=-1)
+        made = _aligned(made, volume.affine, b, first_mask, b0_threshold, phase_encoding)
+    if drift:
+        # After alignment: a head that moves out of the mask would look like drift.
+        made = _without_drift(made, first_mask, b0)
+    mean_b0 = made.data[..., b0].mean(axis=-1)
     final_mask = first_mask if mask is not None else brain_mask(mean_b0, voxel_size=volume.voxel_size)
-    tensor = fit_tensor(data, b, world, mask=final_mask, method=fit, b0_threshold=b0_threshold, max_bval=max_bval)
-    qa |= tensor.qa | _signal_to_noise(mean_b0[final_mask], sigma, tensor.qa["noise_sd"])
+    tensor = fit_tensor(
+        made.data, b, made.bvecs, mask=final_mask, method=fit, b0_threshold=b0_threshold, max_bval=max_bval
+    )
+    table = check_table(tensor.direction, tensor.fa, volume.affine)
+    sigma = float("nan") if made.sigma is None else float(np.nanmedian(made.sigma[first_mask]))
     return DwiMaps(
-        fa=tensor.fa,
-        md=tensor.md,
-        ad=tensor.ad,
-        rd=tensor.rd,
-        s0=tensor.s0,
-        direction=tensor.direction,
+        **{name: getattr(tensor, name) for name in ("fa", "md", "ad", "rd", "s0", "direction", "tensor", "residual")},
+        colour_fa=colour_fa(tensor),
+        sigma=made.sigma,
+        rank=made.rank,
         mean_b0=mean_b0,
         mask=final_mask,
-        notes=tensor.notes,
-        qa=qa,
+        notes=made.notes + tensor.notes + table.notes,
+        qa={
+            "n_volumes": int(b.size),
+            "n_b0": int(b0.sum()),
+            **made.qa,
+            **tensor.qa,
+            **_signal_to_noise(mean_b0[final_mask], sigma, tensor.qa["noise_sd"]),
+            "cnr": _contrasts(made, b, final_mask, b0_threshold),
+            "bvec_table": {"best": table.best, "coherence_gain": table.gain},
+        },
     )
+
+
+def _denoised(series: _Prepared, mask: NDArray[np.bool_], *, stride: int | None, rician: bool) -> _Prepared:
+    made = denoise_mppca(series.data, mask=mask, stride=stride, rician=rician)
+    return replace(series, data=made.data, sigma=made.sigma, rank=made.rank)
+
+
+def _without_drift(series: _Prepared, mask: NDArray[np.bool_], b0: NDArray[np.bool_]) -> _Prepared:
+    gains, notes = drift_gains(series.data[mask][:, b0].mean(axis=0), b0)
+    qa = {"drift_percent": float(100 * np.ptp(1 / gains))}
+    data = (series.data * gains).astype(np.float32)
+    return replace(series, data=data, notes=series.notes + notes, qa=series.qa | qa)
+
+
+def _aligned(
+    series: _Prepared,
+    affine: NDArray[np.float64],
+    bvals: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    b0_threshold: float,
+    phase_encoding: str | None,
+) -> _Prepared:
+    made = correct_motion(
+        Volume(series.data, affine),
+        bvals,
+        series.bvecs,
+        mask=mask,
+        b0_threshold=b0_threshold,
+        phase_encoding=phase_encoding,
+    )
+    qa = series.qa | motion_summary(made)
+    return replace(series, data=made.data, bvecs=made.bvecs, notes=series.notes + made.notes, qa=qa)
+
+
+def _contrasts(
+    series: _Prepared, bvals: NDArray[np.float64], mask: NDArray[np.bool_], b0_threshold: float
+) -> dict[str, float]:
+    """Contrast-to-noise ratio per shell, on some of the brain's voxels."""
+    voxels = np.flatnonzero(mask)
+    rows = series.data.reshape(-1, bvals.size)[voxels[:: max(1, voxels.size // QA_VOXELS)]]
+    return {
+        f"{bvals[shell].mean():.0f}": contrast_to_noise(rows[:, shell].T, series.bvecs[shell])
+        for shell in shells(bvals, b0_threshold)
+        if shell.size >= LEAST_DIRECTIONS
+    }
 
 
 def motion_summary(corrected: MotionCorrected) -> dict[str, Any]:
@@ -140,6 +242,9 @@ def motion_summary(corrected: MotionCorrected) -> dict[str, Any]:
     return {
         "mean_displacement_mm": float(corrected.displacement.mean()),
         "max_displacement_mm": float(corrected.displacement.max()),
+        "outlier_slices": [list(place) for place in corrected.outliers],
+        "outlier_share": len(corrected.outliers) / (corrected.data.shape[2] * corrected.data.shape[3]),
+        "eddy_mm_per_m": np.round(1e3 * corrected.eddy, 3).tolist(),
         "displacement_mm": np.round(corrected.displacement, 4).tolist(),
         "motion_parameters_mm_deg": np.round(corrected.parameters, 4).tolist(),
     }

@@ -1,26 +1,36 @@
-"""Diffusion tensor: fit and scalar maps."""
+"""Diffusion tensor: fit and scalar maps.
+
+Signals are worked on in single precision, voxel after voxel in compiled code; what has to be exact, the solution of
+each voxel's equations, runs in double precision.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from dipy.reconst.dti import axial_diffusivity, fractional_anisotropy, mean_diffusivity, radial_diffusivity
 from numpy.typing import ArrayLike, NDArray
 
+from plastimap.dwi._tensor import FLOORED, INVALID, eigensystems, equations_of, fit_rows, scalars
 from plastimap.dwi.gradients import LEAST_DIRECTIONS, count_directions, normalised
 
-Method = Literal["ols", "wls"]
-"""Ordinary least squares of the logarithms, or reweighted once by the squared predicted signal."""
+Method = Literal["ols", "wls", "iwls", "robust"]
+"""Least squares of the logarithms: plain, reweighted once by the squared predicted signal, reweighted until it stays,
+and the latter without volumes that do not fit the voxel's others."""
 
-SIGNAL_FLOOR = 1e-3
-"""Share of the voxel's b = 0 signal to which signals of zero or less are raised before the logarithm."""
+CHUNK = 1 << 11
+"""Voxels per step: their signals and weights stay in the processor's cache."""
 
-CHUNK = 1 << 13
-"""Voxels per step; their weighted normal equations then stay small."""
+IWLS_ROUNDS = 5
+"""Reweightings; by then coefficients move by less than single precision shows."""
+
+_ROUNDS: dict[Method, int] = {"ols": 0, "wls": 1, "iwls": IWLS_ROUNDS, "robust": IWLS_ROUNDS}
+
 
 Image = NDArray[np.float32]
+Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,8 +47,12 @@ class TensorMaps:
         Fitted signal at b = 0.
     direction : ndarray, shape (X, Y, Z, 3)
         Unit vector of the largest diffusivity, in the axes of the b-vectors.
+    tensor : ndarray, shape (X, Y, Z, 6)
+        xx, yy, zz, xy, xz, yz in µm²/ms.
+    residual : ndarray
+        Standard deviation of the residuals in signal units; NaN where seven volumes leave none.
     qa : dict
-        Counts, the shells used, and `noise_sd`: the median standard deviation of the residuals in signal units.
+        Counts, the shells used, and `noise_sd`: the median of `residual`.
     notes : tuple of str
     """
 
@@ -48,6 +62,8 @@ class TensorMaps:
     rd: Image
     s0: Image
     direction: Image
+    tensor: Image
+    residual: Image
     qa: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -64,7 +80,7 @@ def fit_tensor(
 ) -> TensorMaps:
     """Fit ln S = ln S0 − b gᵀDg in every voxel of the mask.
 
-    Weights: Veraart 2013, doi:10.1016/j.neuroimage.2013.05.028.
+    Weights: Veraart 2013, doi:10.1016/j.neuroimage.2013.05.028. Outliers: Collier 2015, doi:10.1002/mrm.25351.
 
     Parameters
     ----------
@@ -72,9 +88,9 @@ def fit_tensor(
     bvals : array_like, shape (N,)
         s/mm².
     bvecs : array_like, shape (N, 3)
-        In any orthogonal axes; `direction` comes out in the same.
+        In any orthogonal axes; `direction` and `tensor` come out in the same.
     mask : ndarray of bool, shape (X, Y, Z)
-    method : {"ols", "wls"}
+    method : {"ols", "wls", "iwls", "robust"}
     b0_threshold : float
         s/mm²; at or below it a volume counts as b = 0.
     max_bval : float
@@ -106,33 +122,45 @@ def fit_tensor(
             f"{np.count_nonzero(~is_b0)} diffusion-weighted volumes in {count_directions(g[used][~is_b0])} directions "
             "do not determine a tensor; six directions and a b = 0 volume are needed"
         )
-    voxels = np.argwhere(where)
-    coefficients = np.full((len(voxels), 7), np.nan)
-    noise = np.full(len(voxels), np.nan)
-    n_floored = 0
-    for start in range(0, len(voxels), CHUNK):
-        signals = data[tuple(voxels[start : start + CHUNK].T)][:, used].astype(np.float64)
-        floor = SIGNAL_FLOOR * (signals[:, is_b0].mean(axis=1) if is_b0.any() else signals.max(axis=1))
-        valid = np.isfinite(signals).all(axis=1) & (floor > 0)
-        signals, floor = signals[valid], floor[valid, None]
-        n_floored += int(np.count_nonzero((signals < floor).any(axis=1)))
-        signals = np.maximum(signals, floor)
-        rows = start + np.flatnonzero(valid)
-        coefficients[rows] = _solve(signals, design, method)
-        residuals = signals - np.exp(coefficients[rows] @ design.T)
-        if len(design) > 7:
-            noise[rows] = np.sqrt((residuals**2).sum(axis=1) / (len(design) - 7))
-    maps, qa = _scalars(coefficients, where)
-    fitted = noise[np.isfinite(noise)]
-    qa |= {
-        "n_voxels": len(voxels),
-        "n_invalid_signal": int(np.count_nonzero(np.isnan(coefficients[:, 0]))),
-        "n_floored_signal": n_floored,
+    n_voxels = int(np.count_nonzero(where))
+    # Six tensor elements, ln S0 and the residuals' standard deviation.
+    fitted, states = np.empty((n_voxels, 8)), np.empty(n_voxels, dtype=np.int8)
+    equations = equations_of(design)
+    # Near one, logarithms are near zero, where single precision is fine.
+    level = (is_b0 if is_b0.any() else np.ones_like(is_b0)).astype(np.float32)
+    level /= level.sum()
+    n_outliers = 0
+    for rows, signals in _chunks(data, where, used):
+        n_outliers += fit_rows(
+            signals, level, equations, _ROUNDS[method], method == "robust", fitted[rows], states[rows]
+        )
+    maps, n_negative = _maps(fitted, where)
+    known = fitted[np.isfinite(fitted[:, 7]), 7]
+    qa: dict[str, Any] = {
+        "n_negative_eigenvalue": n_negative,
+        "n_voxels": n_voxels,
+        "n_invalid_signal": int(np.count_nonzero(states == INVALID)),
+        "n_floored_signal": int(np.count_nonzero(states == FLOORED)),
         "n_volumes_used": len(design),
         "shells_used": sorted({int(value) for value in np.round(b[used], -2)}),
-        "noise_sd": float(np.median(fitted)) if fitted.size else float("nan"),
+        "noise_sd": float(np.median(known)) if known.size else float("nan"),
     }
+    if method == "robust":
+        qa["tensor_outlier_share"] = n_outliers / max(n_voxels * len(design), 1)
     return TensorMaps(**maps, qa=qa, notes=notes)
+
+
+def fractional_anisotropy(eigenvalues: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Fractional anisotropy, √(3/2) |λ − λ̄| / |λ|, of eigenvalues (..., 3); 0 where all are 0 (Basser 1996)."""
+    values = np.asarray(eigenvalues, dtype=np.float64)
+    spread = np.sqrt(1.5 * ((values - values.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1))
+    length = np.sqrt((values**2).sum(axis=-1))
+    return np.divide(spread, length, out=np.zeros_like(spread), where=length != 0)
+
+
+def colour_fa(maps: TensorMaps) -> Image:
+    """Colours (X, Y, Z, 3) from |direction| × FA: along x red, y green, z blue; 0 outside the mask."""
+    return np.nan_to_num(np.abs(maps.direction) * np.clip(maps.fa, 0, 1)[..., None])
 
 
 def chosen_volumes(
@@ -166,44 +194,40 @@ def tensor_design(bvals: NDArray[np.float64], bvecs: NDArray[np.float64]) -> NDA
     return np.column_stack([-bvals[:, None] * quadratic, np.ones_like(bvals)])
 
 
-def _solve(signals: NDArray[np.float64], design: NDArray[np.float64], method: Method) -> NDArray[np.float64]:
-    """Coefficients (n_voxels, 7) of positive signals (n_voxels, N)."""
-    logs = np.log(signals)
-    coefficients = np.asarray(logs @ np.linalg.pinv(design).T, dtype=np.float64)
-    if method == "ols":
-        return coefficients
-    weights = np.exp(2 * (coefficients @ design.T))
-    # A common factor of a voxel's weights changes nothing; the largest is made 1 to keep the equations near one.
-    weights /= weights.max(axis=1, keepdims=True)
-    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    left = (weights @ products).reshape(-1, 7, 7)
-    right = (weights * logs) @ design
-    # Voxels of pure noise can make the equations singular; a ridge of a rounding error keeps them solvable.
-    left[:, range(7), range(7)] *= 1 + 1e-12
-    return np.linalg.solve(left, right[..., None])[..., 0]
+def _chunks(data: NDArray, where: NDArray[np.bool_], used: NDArray[np.bool_]) -> Iterator[tuple[slice, Rows]]:
+    """Signals (n, N) of the mask's voxels in the order of `where`, some at a time, with their rows."""
+    volumes = np.flatnonzero(used)
+    every = volumes.size == data.shape[3]
+    # As NIfTI stores it, whole volumes one after the other: each is read along its own voxels.
+    by_volume = data.flags.f_contiguous and not data.flags.c_contiguous
+    if by_volume:
+        places = np.ravel_multi_index(np.nonzero(where), where.shape, order="F")
+        series = data.reshape(-1, data.shape[3], order="F").T
+        series = series if every else series[volumes]
+    else:
+        places = np.flatnonzero(where)
+        series = np.ascontiguousarray(data).reshape(-1, data.shape[3])
+    for start in range(0, places.size, CHUNK):
+        own = places[start : start + CHUNK]
+        part = series[:, own].T if by_volume else series[own]
+        part = part if every or by_volume else part[:, volumes]
+        yield slice(start, start + own.size), np.ascontiguousarray(part, dtype=np.float32)
 
 
-def _scalars(coefficients: NDArray[np.float64], where: NDArray[np.bool_]) -> tuple[dict[str, Image], dict[str, int]]:
-    """Make maps and counts from the coefficients of the voxels of `where`."""
-    fitted = np.isfinite(coefficients).all(axis=1)
-    xx, yy, zz, xy, xz, yz = coefficients[fitted, :6].T
-    tensors = np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], axis=-1).reshape(-1, 3, 3)
-    values, vectors = np.linalg.eigh(tensors)
-    n_negative = int(np.count_nonzero(values[:, 0] < 0))
-    # DIPY wants the largest first.
-    values = np.maximum(values, 0)[:, ::-1]
-    scalars = {
-        "fa": fractional_anisotropy(values),
-        "md": mean_diffusivity(values),
-        "ad": axial_diffusivity(values),
-        "rd": radial_diffusivity(values),
-        "s0": np.exp(coefficients[fitted, 6]),
-        "direction": vectors[:, :, 2],
-    }
-    place = np.zeros_like(where)
-    place[where] = fitted
+def _maps(fitted: NDArray[np.float64], where: NDArray[np.bool_]) -> tuple[dict[str, Image], int]:
+    """Make maps from what was fitted (n, 8) in the voxels of `where`; how many have a negative eigenvalue."""
+    good = np.isfinite(fitted[:, :7]).all(axis=1)
+    chosen = fitted if good.all() else fitted[good]
+    values, directions = np.empty((len(chosen), 3)), np.empty((len(chosen), 3))
+    eigensystems(chosen, values, directions)
+    found = np.empty((len(chosen), 4), dtype=np.float32)
+    n_negative = scalars(values, found)
+    content = dict(zip(("fa", "md", "ad", "rd"), found.T, strict=True))
+    content |= {"s0": np.exp(chosen[:, 6]), "residual": chosen[:, 7], "direction": directions, "tensor": chosen[:, :6]}
+    place = np.flatnonzero(where)[good]
     maps: dict[str, Image] = {}
-    for name, content in scalars.items():
-        maps[name] = np.full(where.shape + content.shape[1:], np.nan, dtype=np.float32)
-        maps[name][place] = content
-    return maps, {"n_negative_eigenvalue": n_negative}
+    for name, numbers in content.items():
+        image = np.full((where.size, *numbers.shape[1:]), np.nan, dtype=np.float32)
+        image[place] = numbers
+        maps[name] = image.reshape(where.shape + numbers.shape[1:])
+    return maps, n_negative

@@ -1,4 +1,4 @@
-"""Transmit field (B1+): from a ready map to the ratio actual / nominal flip angle on the images' grid."""
+"""Transmit field (B1+) as the ratio actual / nominal flip angle: from a ready map, and onto the images' grid."""
 
 from __future__ import annotations
 
@@ -62,16 +62,47 @@ def b1_ratio(data: ArrayLike, units: str, *, nominal_flip_deg: float | None = No
     if not measured.any():
         raise ValueError("the B1+ map has no positive value; check the file, or leave the map out")
     ratio = values * _scale(units, float(np.median(values[measured])), nominal_flip_deg)
-    median = float(np.median(ratio[measured]))
-    plausible = measured & (ratio >= PLAUSIBLE_VALUES[0]) & (ratio <= PLAUSIBLE_VALUES[1])
+    return plausible_ratio(
+        ratio,
+        read_as=repr(units),
+        remedy="correct Units in its sidecar (percent, ratio, degrees), or leave the map out",
+    )
+
+
+def plausible_ratio(ratio: ArrayLike, *, read_as: str, remedy: str) -> NDArray[np.float32]:
+    """Keep the plausible values of a B1+ ratio, and refuse a map that is implausible as a whole.
+
+    Parameters
+    ----------
+    ratio : array_like
+        Ratio f; zeros and non-finite values mean "not measured".
+    read_as, remedy : str
+        For the message: what the map was taken for, and what to do about it.
+
+    Returns
+    -------
+    ndarray of float32
+        Ratio f; NaN where not measured or outside :data:`PLAUSIBLE_VALUES`.
+
+    Raises
+    ------
+    ValueError
+        When nothing was measured, or what was is implausible.
+    """
+    values = np.asarray(ratio, dtype=np.float64)
+    measured = np.isfinite(values) & (values > 0)
+    if not measured.any():
+        raise ValueError(f"the B1+ map, read as {read_as}, has no value in any voxel; {remedy}")
+    median = float(np.median(values[measured]))
+    plausible = measured & (values >= PLAUSIBLE_VALUES[0]) & (values <= PLAUSIBLE_VALUES[1])
     share = np.count_nonzero(plausible) / np.count_nonzero(measured)
     if not PLAUSIBLE_MEDIAN[0] <= median <= PLAUSIBLE_MEDIAN[1] or share < LEAST_PLAUSIBLE_SHARE:
         raise ValueError(
-            f"the B1+ map is implausible: read as {units!r}, its median is {median:.3g} times the nominal flip "
+            f"the B1+ map is implausible: read as {read_as}, its median is {median:.3g} times the nominal flip "
             f"angle, and {100 * share:.0f} % of its voxels lie within {PLAUSIBLE_VALUES[0]}–{PLAUSIBLE_VALUES[1]}; "
-            "correct Units in its sidecar (percent, ratio, degrees), or leave the map out"
+            f"{remedy}"
         )
-    return np.where(plausible, ratio, np.nan).astype(np.float32)
+    return np.where(plausible, values, np.nan).astype(np.float32)
 
 
 def _scale(units: str, median: float, nominal_flip_deg: float | None) -> float:
@@ -121,8 +152,7 @@ def b1_on_grid(volume: Volume, target: Volume, *, fwhm_mm: float = SMOOTHING_FWH
     valid = np.isfinite(values) & (values > 0)
     if not valid.any():
         raise ValueError("the B1+ map has no positive value; check the file, or leave the map out")
-    sd_voxels = fwhm_mm / _FWHM_PER_SD / volume.voxel_size
-    smooth = _smooth_inside(np.where(valid, values, 0.0), valid, sd_voxels)
+    smooth = smooth_field(values, valid, volume.voxel_size, fwhm_mm=fwhm_mm)
     filled = smooth if valid.all() else _fill(smooth, valid, volume.voxel_size)
     to_source = np.linalg.inv(volume.affine) @ target.affine
     moved = ndimage.affine_transform(filled, to_source, output_shape=target.shape, order=1, mode="nearest")
@@ -166,14 +196,40 @@ def unicort_like(
     ndarray of float32
         Ratio f, finite everywhere.
     """
-    import SimpleITK as sitk  # noqa: N813 - its common name
-
     inside = mask & np.isfinite(r1) & (r1 > 0)
     if not inside.any():
         raise ValueError("no voxel of the mask has a positive R1; B1+ cannot be inferred")
+    # The field is what the true image was multiplied by, hence 1/f² up to a constant.
+    ratio = 1 / np.sqrt(n4_field(r1, inside, voxel_size, fwhm_mm=fwhm_mm))
+    return (ratio / ratio[inside].mean()).astype(np.float32)
+
+
+def n4_field(
+    image: NDArray[np.floating], inside: NDArray[np.bool_], voxel_size: ArrayLike, *, fwhm_mm: float
+) -> NDArray[np.float64]:
+    """Smooth field that an image was multiplied by, up to a constant (N4, doi:10.1109/TMI.2010.2046908).
+
+    Parameters
+    ----------
+    image : ndarray, shape (X, Y, Z)
+        Positive and finite inside.
+    inside : ndarray of bool, shape (X, Y, Z)
+        Where the field is looked for; it goes on smoothly outside.
+    voxel_size : array_like, shape (3,)
+        In mm.
+    fwhm_mm : float
+        Scale below which nothing is taken for the field.
+
+    Returns
+    -------
+    ndarray of float64
+        Positive and finite everywhere; image / field is homogeneous.
+    """
+    import SimpleITK as sitk  # noqa: N813 - its common name
+
     size = np.broadcast_to(np.asarray(voxel_size, dtype=np.float64), (3,))
-    image = sitk.GetImageFromArray(np.where(inside, r1, 0).astype(np.float32).T)
-    image.SetSpacing(size.tolist())
+    data = sitk.GetImageFromArray(np.where(inside, image, 0).astype(np.float32).T)
+    data.SetSpacing(size.tolist())
     where = sitk.GetImageFromArray(inside.astype(np.uint8).T)
     where.SetSpacing(size.tolist())
     factors = [max(1, round(N4_VOXEL_MM / s)) for s in size]
@@ -181,32 +237,48 @@ def unicort_like(
     corrector.SetNumberOfThreads(1)
     corrector.SetMaximumNumberOfIterations([50, 50])
     # Two levels: the second one halves the distance of the control points, to about one FWHM.
-    extent = np.array(r1.shape) * size
+    extent = np.array(image.shape) * size
     corrector.SetNumberOfControlPoints([3 + max(1, round(e / (2 * fwhm_mm))) for e in extent])
-    corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(where, factors))
-    field = np.exp(sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image)).T.astype(np.float64))
-    # N4's field is what the true image was multiplied by, hence 1/f² up to a constant.
-    ratio = 1 / np.sqrt(field)
-    return (ratio / ratio[inside].mean()).astype(np.float32)
+    corrector.Execute(sitk.Shrink(data, factors), sitk.Shrink(where, factors))
+    return np.exp(sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(data)).T.astype(np.float64))
 
 
-def _smooth_inside(
-    values: NDArray[np.float64], valid: NDArray[np.bool_], sd_voxels: NDArray[np.float64]
+def smooth_field(
+    values: NDArray[np.floating], valid: NDArray[np.bool_], voxel_size: ArrayLike, *, fwhm_mm: float
 ) -> NDArray[np.float64]:
-    """Gaussian mean over valid voxels only; where there is none within reach the values stay as they are."""
+    """Gaussian mean of a smooth field over its valid voxels only.
+
+    Parameters
+    ----------
+    values : ndarray, shape (X, Y, Z)
+        Finite where valid; not looked at elsewhere.
+    valid : ndarray of bool, shape (X, Y, Z)
+        Voxels that count.
+    voxel_size : array_like, shape (3,)
+        In mm.
+    fwhm_mm : float
+        Full width at half maximum of the kernel; 0 for none.
+
+    Returns
+    -------
+    ndarray of float64
+        0 where not valid.
+    """
     from scipy import ndimage
 
-    if not np.any(sd_voxels):
-        return values
+    inside = np.where(valid, values, 0.0).astype(np.float64)
+    if not fwhm_mm:
+        return inside
+    sd_voxels = fwhm_mm / _FWHM_PER_SD / np.asarray(voxel_size, dtype=np.float64)
     weight = ndimage.gaussian_filter(valid.astype(np.float64), sd_voxels, mode="constant")
 
     def mean(image: NDArray[np.float64]) -> NDArray[np.float64]:
         total = ndimage.gaussian_filter(np.where(valid, image, 0.0), sd_voxels, mode="constant")
         return np.divide(total, weight, out=np.zeros_like(total), where=valid)
 
-    smooth = mean(values)
+    smooth = mean(inside)
     # Smoothing the residuals once more gives back the slope that a one-sided mean loses at the border.
-    return smooth + mean(values - smooth)
+    return smooth + mean(inside - smooth)
 
 
 def _fill(

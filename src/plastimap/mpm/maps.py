@@ -75,7 +75,7 @@ def r1_and_a(
         Amplitude in the units of the signals: proton density × receive sensitivity × a constant.
     """
     p, t = np.asarray(s_pdw, dtype=np.float64), np.asarray(s_t1w, dtype=np.float64)
-    angle_p, angle_t = (_angle(flip, b1, small_angle) for flip in (flip_pdw_deg, flip_t1w_deg))
+    angle_p, angle_t = (angle_term(flip, b1, small_angle) for flip in (flip_pdw_deg, flip_t1w_deg))
     with np.errstate(divide="ignore", invalid="ignore"):
         r1 = 0.5 * (p * angle_p / tr_pdw - t * angle_t / tr_t1w) / (t / angle_t - p / angle_p)
         ratio = angle_p / angle_t
@@ -142,10 +142,10 @@ def mtsat(
         b1=b1 if measured else None,
         small_angle=small_angle,
     )
-    angle = _angle(flip_mtw_deg, b1 if measured else None, True)
+    angle = angle_term(flip_mtw_deg, b1 if measured else None, True)
     with np.errstate(divide="ignore", invalid="ignore"):
         saturation = 100 * ((a * angle / np.asarray(s_mtw, dtype=np.float64) - 1) * r1 * tr_mtw - angle**2 / 2)
-        return saturation * _saturation_factor(b1, correction, constant)
+        return saturation * saturation_factor(b1, correction, constant)
 
 
 def mtr(s_pdw: ArrayLike, s_mtw: ArrayLike) -> FloatArray:
@@ -180,14 +180,14 @@ def within(data: FloatArray, limits: tuple[float, float]) -> tuple[NDArray[np.fl
     return np.where(inside, data, np.nan).astype(np.float32), n_outside
 
 
-def _angle(flip_deg: float, b1: ArrayLike | None, small_angle: bool) -> FloatArray:
+def angle_term(flip_deg: float, b1: ArrayLike | None, small_angle: bool) -> FloatArray:
     """Give the angle term t of the signal equations, in radians."""
     factor = np.float64(1.0) if b1 is None else np.asarray(b1, dtype=np.float64)
     angle = np.deg2rad(flip_deg) * factor
     return np.asarray(angle if small_angle else 2 * np.tan(angle / 2))
 
 
-def _saturation_factor(b1: ArrayLike | None, correction: B1Correction, constant: float | None) -> FloatArray:
+def saturation_factor(b1: ArrayLike | None, correction: B1Correction, constant: float | None) -> FloatArray:
     """Factor that brings the saturation to the nominal B1+."""
     if b1 is None or correction == "none":
         return np.asarray(1.0)

@@ -2,6 +2,7 @@
 
     A + B > C            mean of groups A and B above group C
     A <> B               both directions
+    A != B != C          any difference between them (F)
     A <> 0               one group (or the mean of several) against no change
     x in A + B <> 0      slope on column x among the people of A and B
 
@@ -18,9 +19,9 @@ from typing import Literal
 
 from plastimap.stats.problems import StatsProblem, suggestion
 
-Direction = Literal[">", "<"]
+Direction = Literal[">", "<", "!="]
 
-_OPERATOR = re.compile(r"<>|>|<")
+_OPERATOR = re.compile(r"!=|<>|>|<")
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,12 @@ class Contrast:
         As in the report; the test itself if none was given.
     left, right : tuple of str
         Groups on either side, averaged with equal weight; an empty `right` is zero.
-    directions : tuple of {">", "<"}
-        Directions to be tested of *left minus right* (or of the slope).
+    directions : tuple of {">", "<", "!="}
+        Directions to be tested of *left minus right* (or of the slope); ``("!=",)`` = an F test of any difference.
     column : str or None
         The regressor of a slope.
+    sides : tuple of tuple of str
+        Of an F test: what must not all be equal; `left` then names all groups. Empty otherwise.
     """
 
     name: str
@@ -44,10 +47,13 @@ class Contrast:
     right: tuple[str, ...]
     directions: tuple[Direction, ...]
     column: str | None = None
+    sides: tuple[tuple[str, ...], ...] = ()
 
     @property
     def test(self) -> str:
         """The comparison in the language above, in its plainest spelling."""
+        if self.sides:
+            return " != ".join(" + ".join(side) for side in self.sides)
         operator = "<>" if len(self.directions) == 2 else self.directions[0]
         left = " + ".join(self.left)
         if self.column is not None:
@@ -80,8 +86,10 @@ def parse_contrast(text: str, *, name: str | None = None) -> Contrast:
         With the reason in plain words.
     """
     operators = _OPERATOR.findall(text)
+    if operators and set(operators) == {"!="}:
+        return _omnibus(text, name)
     if len(operators) != 1:
-        raise StatsProblem(f"{text!r}: a comparison needs exactly one of >, <, <> (for example 'A > B' or 'A <> 0')")
+        raise StatsProblem(f"{text!r}: a comparison needs exactly one of >, <, <> (for example 'A > B' or 'A <> 0'), or !=")
     left_text, right_text = (" ".join(side.split()) for side in _OPERATOR.split(text))
     column = None
     if " in " in left_text:
@@ -90,12 +98,25 @@ def parse_contrast(text: str, *, name: str | None = None) -> Contrast:
             raise StatsProblem(f"{text!r}: a slope is compared with 0 ('{column} in {left_text} <> 0')")
     left = _groups(left_text, text)
     right = () if right_text == "0" else _groups(right_text, text)
-    repeated = sorted({group for group in left + right if (left + right).count(group) > 1})
-    if repeated:
-        raise StatsProblem(f"{text!r}: {', '.join(repeated)} is named more than once")
+    _once(left + right, text)
     directions: dict[str, tuple[Direction, ...]] = {">": (">",), "<": ("<",), "<>": (">", "<")}
     contrast = Contrast(name=name or "", left=left, right=right, directions=directions[operators[0]], column=column)
     return contrast if name else replace(contrast, name=contrast.test)
+
+
+def _omnibus(text: str, name: str | None) -> Contrast:
+    """Read ``A != B != C``."""
+    sides = tuple(_groups(" ".join(side.split()), text) for side in _OPERATOR.split(text))
+    every = tuple(group for side in sides for group in side)
+    _once(every, text)
+    contrast = Contrast(name=name or "", left=every, right=(), directions=("!=",), sides=sides)
+    return contrast if name else replace(contrast, name=contrast.test)
+
+
+def _once(groups: tuple[str, ...], text: str) -> None:
+    repeated = sorted({group for group in groups if groups.count(group) > 1})
+    if repeated:
+        raise StatsProblem(f"{text!r}: {', '.join(repeated)} is named more than once")
 
 
 def _groups(side: str, text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,10 @@ class Design:
         Group of every row.
     contrasts : tuple of Contrast
         Those that can be tested in this model.
-    vectors : tuple of ndarray, shape (p,)
-        Their weights.
+    vectors : tuple of ndarray, shape (r, p)
+        Their weights: one row for a t test, more for an F test.
+    n_tested : int
+        Leading columns that contrasts may weigh (groups, and a slope's regressor); covariates follow.
     scale : float
         Standard deviation of a slope's regressor; 1 for comparisons of groups.
     dof : int
@@ -60,6 +63,7 @@ class Design:
     groups: tuple[str, ...]
     contrasts: tuple[Contrast, ...]
     vectors: tuple[NDArray[np.float64], ...]
+    n_tested: int
     scale: float
     dof: int
     notes: tuple[str, ...]
@@ -219,6 +223,7 @@ def _build(
             columns.append(coded[0][1])
         else:
             problems.append(f"{contrasts[0].name}: {regressor!r} does not hold numbers that differ between people")
+    n_tested = len(names)
     for covariate in covariates:
         coded = _coded(table[covariate], covariate)
         if not coded:
@@ -241,7 +246,8 @@ def _build(
         rows=rows,
         groups=tuple(str(name) for name in own),
         contrasts=tuple(testable),
-        vectors=tuple(_vector(contrast, names) for contrast in testable),
+        vectors=tuple(_vectors(contrast, names) for contrast in testable),
+        n_tested=n_tested,
         scale=float(matrix[:, names.index(regressor)].std(ddof=1)) if regressor in names else 1.0,
         dof=dof,
         notes=tuple(said),
@@ -255,22 +261,28 @@ def _can_test(contrast: Contrast, matrix: NDArray[np.float64], names: Sequence[s
     if gone and (contrast.column is None or len(gone) == len(contrast.groups)):
         problems.append(f"{contrast.name}: nobody is left of {listed(gone)}")
         return False
-    if estimable(matrix, _vector(contrast, names)):
+    if all(estimable(matrix, row) for row in _vectors(contrast, names)):
         return True
     same = listed(_entangled(matrix, names))
     problems.append(f"{contrast.name}: cannot be told apart from what says the same thing ({same}); leave one out")
     return False
 
 
-def _vector(contrast: Contrast, names: Sequence[str]) -> NDArray[np.float64]:
-    """Weights of a contrast on the columns."""
-    vector = np.zeros(len(names))
+def _vectors(contrast: Contrast, names: Sequence[str]) -> NDArray[np.float64]:
+    """Weights of a contrast on the columns, shape (r, p)."""
     if contrast.column is not None:
-        vector[list(names).index(contrast.column)] = 1.0
+        vector = np.zeros((1, len(names)))
+        vector[0, list(names).index(contrast.column)] = 1.0
         return vector
-    for side, sign in ((contrast.left, 1.0), (contrast.right, -1.0)):
-        for group in side:
-            vector[list(names).index(f"group {group}")] = sign / len(side)
+    means = [_mean_of(side, names) for side in (contrast.sides or (contrast.left, contrast.right))]
+    return np.stack([one - other for one, other in pairwise(means)])
+
+
+def _mean_of(groups: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
+    """Weights of the mean of groups; nothing for none."""
+    vector = np.zeros(len(names))
+    for group in groups:
+        vector[list(names).index(f"group {group}")] = 1 / len(groups)
     return vector
 
 
@@ -342,6 +354,7 @@ def _empty(problems: tuple[str, ...]) -> Design:
         groups=(),
         contrasts=(),
         vectors=(),
+        n_tested=0,
         scale=1.0,
         dof=0,
         notes=(),

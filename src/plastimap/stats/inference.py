@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from plastimap.stats.clusters import Cluster, SearchVolume, cluster_table, search_volume
 from plastimap.stats.contrasts import Contrast, Direction
 from plastimap.stats.design import Design
-from plastimap.stats.glm import GlmFit, t_contrast
+from plastimap.stats.glm import GlmFit
 from plastimap.stats.safeguards import check_cluster_means, warnings_of
 from plastimap.stats.smoothness import Smoothness, estimate
 from plastimap.stats.tails import t_threshold
@@ -189,7 +189,7 @@ def search_volumes_of(fit: GlmFit, place: Place, fwhm: NDArray[np.float64]) -> d
 def run_contrast(model: FittedModel, index: int, place: Place, rule: Inference, findings: Findings) -> TestMaps:
     """Test one contrast of a model; clusters and families are appended to `findings`."""
     contrast, vector = model.design.contrasts[index], model.design.vectors[index]
-    t, effect = t_contrast(model.fit, vector)
+    t, effect, _, _ = model.fit.t_map(vector)
     with np.errstate(invalid="ignore", divide="ignore"):
         percent = 100 * effect * model.span * model.design.scale / model.baseline
     counts = {name: model.design.groups.count(name) for name in contrast.groups}

@@ -6,12 +6,13 @@ Friston 1994, doi:10.1002/hbm.460010306), in the form that SPM12 computes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import gamma, pi
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.stats.tails import t_tail
+from plastimap.stats.tails import f_tail, f_threshold, t_tail, t_threshold, z_from_f, z_from_t
 
 _EPS = float(np.finfo(np.float64).eps)
 _A = 4.0 * np.log(2.0)
@@ -115,8 +116,74 @@ def _pairs(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     return mask[tuple(low)] & mask[tuple(high)]
 
 
+@dataclass(frozen=True)
+class TField:
+    """What a t value means: its tails, its Euler characteristic densities.
+
+    Attributes
+    ----------
+    dof : float
+    """
+
+    dof: float
+
+    def densities(self, t: ArrayLike) -> NDArray[np.float64]:
+        """See :func:`ec_densities_t`."""
+        return ec_densities_t(t, self.dof)
+
+    def tail(self, t: ArrayLike) -> NDArray[np.float64]:
+        """Probability of a value at least as large."""
+        return t_tail(t, self.dof)
+
+    def threshold(self, p: float) -> float:
+        """Value of this tail probability."""
+        return t_threshold(p, self.dof)
+
+    def z(self, t: ArrayLike) -> NDArray[np.float64]:
+        """Normal deviate of the same tail probability."""
+        return z_from_t(t, self.dof)
+
+
+@dataclass(frozen=True)
+class FField:
+    """What an F value means; methods as in :class:`TField`.
+
+    Attributes
+    ----------
+    dof : tuple of float
+        Of the numerator and the denominator.
+    """
+
+    dof: tuple[float, float]
+
+    def densities(self, f: ArrayLike) -> NDArray[np.float64]:
+        """See :func:`ec_densities_f`."""
+        return ec_densities_f(f, self.dof)
+
+    def tail(self, f: ArrayLike) -> NDArray[np.float64]:
+        """Probability of a value at least as large."""
+        return f_tail(f, self.dof)
+
+    def threshold(self, p: float) -> float:
+        """Value of this tail probability."""
+        return f_threshold(p, self.dof)
+
+    def z(self, f: ArrayLike) -> NDArray[np.float64]:
+        """Normal deviate of the same tail probability."""
+        return z_from_f(f, self.dof)
+
+
+Field = TField | FField
+
+
 def cluster_p(
-    extent: ArrayLike, *, threshold: float, dof: float, resels: NDArray[np.float64], fwhm: ArrayLike
+    extent: ArrayLike,
+    *,
+    threshold: float,
+    field: Field,
+    resels: NDArray[np.float64],
+    fwhm: ArrayLike,
+    own_resels: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute p values of clusters from their extent.
 
@@ -125,32 +192,58 @@ def cluster_p(
     extent : array-like
         Voxels in each cluster.
     threshold : float
-        Cluster-forming t.
-    dof : float
-        Degrees of freedom.
+        Cluster-forming t or F.
+    field : TField or FField
     resels : ndarray, shape (4,)
         Of the search volume (:func:`resel_counts`).
     fwhm : array-like, shape (3,)
         Smoothness in voxels.
+    own_resels : array-like, optional
+        Size of each cluster by the smoothness inside it (:func:`resels_inside`), where noise is not equally smooth
+        everywhere (Hayasaka 2004, doi:10.1016/j.neuroimage.2004.01.041). Default: `extent` by the mean smoothness.
 
     Returns
     -------
     p_fwe, p_uncorrected : ndarray
         Of at least one cluster this large in the search volume; of a single cluster being this large.
     """
-    densities = ec_densities_t(threshold, dof)
+    densities = field.densities(threshold)
     # A search volume without a single full cube of voxels is judged in the dimensions that it has.
     dimension = int(np.flatnonzero(resels > 0)[-1]) if (resels[1:] > 0).any() else 3
     expected_clusters = float(np.dot(resels, densities))
     expected_extent = float(densities[0] / densities[dimension])
-    size = np.asarray(extent, dtype=np.float64) / np.prod(np.asarray(fwhm, dtype=np.float64)) ** (dimension / 3)
+    voxels = np.asarray(extent, dtype=np.float64)
+    voxel = 1 / np.prod(np.asarray(fwhm, dtype=np.float64))
+    if own_resels is not None:
+        voxel = np.asarray(own_resels, dtype=np.float64) / np.maximum(voxels, 1)
+    size = voxels * voxel ** (dimension / 3)
     power = 2.0 / dimension
     p_uncorrected = np.exp(-((gamma(dimension / 2 + 1) * size / expected_extent) ** power))
     return -np.expm1(-(expected_clusters + _EPS) * p_uncorrected), p_uncorrected
 
 
-def peak_p(t: ArrayLike, *, dof: float, resels: NDArray[np.float64], n_voxels: int) -> NDArray[np.float64]:
+def resels_inside(rpv: NDArray[np.float64], fwhm: ArrayLike) -> float:
+    """Size of a cluster in resels, from the resels per voxel inside it.
+
+    Voxels at the mask's edge have no estimate of their own: they count with the mean of the others, or with the mean
+    smoothness `fwhm` where the cluster has no others.
+    """
+    known = rpv[np.isfinite(rpv)]
+    mean = float(known.mean()) if known.size else float(1 / np.prod(np.asarray(fwhm, dtype=np.float64)))
+    return mean * rpv.size
+
+
+def peak_p(values: ArrayLike, *, field: Field, resels: NDArray[np.float64], n_voxels: int) -> NDArray[np.float64]:
     """Family-wise p of peaks: the smaller of random field theory and Bonferroni over `n_voxels`."""
-    t = np.asarray(t, dtype=np.float64)
-    expected = np.tensordot(resels, ec_densities_t(t, dof), axes=1)
-    return np.minimum(-np.expm1(-(expected + _EPS)), np.minimum(n_voxels * t_tail(t, dof), 1.0))
+    values = np.asarray(values, dtype=np.float64)
+    expected = np.tensordot(resels, field.densities(values), axes=1)
+    return np.minimum(-np.expm1(-(expected + _EPS)), np.minimum(n_voxels * field.tail(values), 1.0))
+
+
+def peak_p_above(
+    values: ArrayLike, *, threshold: float, field: Field, resels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Chance that a peak above `threshold` is at least this high (Chumbley 2010): what topological FDR ranks."""
+    expected = np.tensordot(resels, field.densities(np.asarray(values, dtype=np.float64)), axes=1)
+    at_threshold = float(np.dot(resels, field.densities(threshold)))
+    return np.minimum(expected / at_threshold, 1.0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.stats.glm import fit_glm, t_contrast
+from plastimap.stats.glm import fit_glm
 
 AGREEMENT = 0.5
 """Least ratio of the t of cluster means to the mean t in the cluster."""
@@ -62,7 +62,7 @@ def check_cluster_means(
         Leaving out is done in closed form: β₍₋ᵢ₎ = β − (X'X)⁻ xᵢ eᵢ / (1 − hᵢ).
     """
     fit = fit_glm(values, matrix, weights=weights)
-    t, effect = t_contrast(fit, vector)
+    t, effect, _, _ = fit.t_map(vector)
     root = np.ones(len(values)) if weights is None else np.sqrt(np.asarray(weights) / np.mean(np.asarray(weights)))
     weighted = matrix * root[:, None]
     inverse = np.linalg.pinv(weighted)

@@ -1,4 +1,4 @@
-"""Tails of the t distribution that neither saturate nor cancel."""
+"""Tails of the t and F distributions that neither saturate nor cancel."""
 
 from __future__ import annotations
 
@@ -56,3 +56,33 @@ def t_at_dof(t: ArrayLike, dof_from: ArrayLike, dof_to: float) -> NDArray[np.flo
     t = np.asarray(t, dtype=np.float64)
     tail = np.maximum(stdtr(np.asarray(dof_from, dtype=np.float64), -np.abs(t)), _TINY)
     return np.sign(t) * -stdtrit(dof_to, tail)
+
+
+def f_tail(f: ArrayLike, dof: tuple[float, float]) -> NDArray[np.float64]:
+    """Upper tail probability P(F >= f), exact for large `f`."""
+    from scipy.special import fdtrc
+
+    return np.asarray(fdtrc(*dof, np.asarray(f, dtype=np.float64)))
+
+
+def f_threshold(p: float, dof: tuple[float, float]) -> float:
+    """Find the F value with upper tail probability `p`."""
+    from scipy.stats import f
+
+    return float(f.isf(p, *dof))
+
+
+def z_from_f(f: ArrayLike, dof: tuple[float, float]) -> NDArray[np.float64]:
+    """Convert to the normal deviate with the same tail probability."""
+    from scipy.special import ndtri_exp
+
+    return -ndtri_exp(np.log(np.maximum(f_tail(np.atleast_1d(f), dof), _TINY)))
+
+
+def f_at_dof(f: ArrayLike, numerator: float, dof_from: ArrayLike, dof_to: float) -> NDArray[np.float64]:
+    """Convert to the F value that is as unlikely at `dof_to` as `f` is at `dof_from`."""
+    from scipy.special import fdtrc
+    from scipy.stats import f as distribution
+
+    tail = fdtrc(numerator, np.asarray(dof_from, dtype=np.float64), np.asarray(f, dtype=np.float64))
+    return np.asarray(distribution.isf(np.maximum(tail, _TINY), numerator, dof_to))

@@ -122,10 +122,10 @@ def test_no_b1_map_and_no_units_are_notices_and_unknown_units_an_error(make):
     assert told(make) == [("no FlipAngle for the B1 map", "error")]
 
 
-def test_raw_b1_acquisitions_are_told_not_forgotten(make):
+def test_half_a_raw_b1_acquisition_is_an_error(make):
     make.mpm("sub-01")
-    make.image("sub-01/fmap/sub-01_acq-tr1_TB1AFI.nii.gz")
-    assert told(make) == [("no ready B1 map", "notice")]
+    make.image("sub-01/fmap/sub-01_acq-tr1_TB1AFI.nii.gz", FlipAngle=60, RepetitionTimeExcitation=0.02)
+    assert told(make) == [("1 TB1AFI image where two are wanted", "error")]
 
 
 def test_missing_b_values_and_wrong_counts(study):

@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 from tests.unit.dwi.conftest import directions
 
-from plastimap.dwi.alignment import FixedImage, mean_displacement, rigid_matrix, rigid_parameters
-from plastimap.dwi.motion import correct_motion, rotated, shells
+from plastimap.dwi._sampling import sample, spline_resampled
+from plastimap.dwi.alignment import (
+    FixedImage,
+    Frame,
+    eddy_and_turn,
+    eddy_matrix,
+    mean_displacement,
+    nearest_pull,
+    rigid_matrix,
+    rigid_parameters,
+)
+from plastimap.dwi.motion import correct_motion, lost_slices, phase_axis, rotated, shells
 from plastimap.images import Volume
 
 
@@ -114,21 +128,140 @@ def test_parameters_take_a_matrix_apart(rng):
     np.testing.assert_allclose(found, np.r_[shift, np.rad2deg(turn)], atol=1e-9)
 
 
-def test_alignment_of_equal_contrast_is_exact_but_for_interpolation(rng):
+def frame_of(shape, affine, step=1, margin=0):
+    voxels = np.argwhere(np.ones(shape))[::step]
+    inner = (voxels >= margin).all(axis=1) & (voxels < np.array(shape) - margin).all(axis=1)
+    return Frame(affine, voxels[inner].astype(np.float64))
+
+
+def prepared(image, frame, **options):
+    return FixedImage(frame.seen_with_slopes(image.astype(np.float32), np.eye(4)), frame, **options)
+
+
+@pytest.mark.parametrize("stretch", [(0, 0, 0), (0.02, -0.015, 0.01)])
+def test_alignment_of_equal_contrast_is_exact_but_for_interpolation(rng, stretch):
     image = ndimage.gaussian_filter(rng.normal(size=(30, 32, 28)), 3) * 1000
     affine = np.diag([-3.0, 3.0, 3.0, 1.0])
-    voxels = np.argwhere(np.ones(image.shape))[::5]
-    truth = rigid_matrix(np.array([2.0, -1.5, 1.0]), np.deg2rad([2.0, -1.0, 3.0]), np.array([-43.0, 46, 40]))
+    centre, phase = np.array([-43.0, 46, 40]), np.array([0.0, 1.0, 0.0])
+    motion = rigid_matrix(np.array([2.0, -1.5, 1.0]), np.deg2rad([2.0, -1.0, 3.0]), centre)
+    truth = eddy_matrix(np.array(stretch), phase, centre) @ motion
     back = np.linalg.inv(affine) @ np.linalg.inv(truth) @ affine
     moving = 1.7 * ndimage.affine_transform(image, back, order=3, mode="nearest")
-    inner = voxels[(voxels > 4).all(axis=1) & (voxels < np.array(image.shape) - 5).all(axis=1)]
-    found = FixedImage(image, affine, inner).align(moving, np.eye(4))
-    points = inner @ affine[:3, :3].T + affine[:3, 3]
-    assert mean_displacement(np.linalg.inv(truth) @ found, points) < 0.05
+    frame = frame_of(image.shape, affine, step=5, margin=5)
+    found = prepared(image, frame, phase=phase if any(stretch) else None).align(moving.astype(np.float32), np.eye(4))
+    assert mean_displacement(np.linalg.inv(truth) @ found, frame.points) < 0.05
 
 
 def test_alignment_without_structure_or_signal_stays():
-    voxels = np.argwhere(np.ones((6, 6, 6)))
-    flat = FixedImage(np.ones((6, 6, 6)), np.eye(4), voxels)
-    np.testing.assert_allclose(flat.align(np.ones((6, 6, 6)), np.eye(4)), np.eye(4), atol=1e-9)
-    np.testing.assert_array_equal(flat.align(np.zeros((6, 6, 6)), np.eye(4)), np.eye(4))
+    frame = frame_of((6, 6, 6), np.eye(4))
+    flat = prepared(np.ones((6, 6, 6)), frame)
+    np.testing.assert_allclose(flat.align(np.ones((6, 6, 6), np.float32), np.eye(4)), np.eye(4), atol=1e-9)
+    np.testing.assert_array_equal(flat.align(np.zeros((6, 6, 6), np.float32), np.eye(4)), np.eye(4))
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_eddy_and_turn_take_a_matrix_apart(seed):
+    rng = np.random.default_rng(seed)
+    phase = rng.normal(size=3)
+    phase /= np.linalg.norm(phase)
+    stretch, centre = rng.uniform(-0.05, 0.05, 3), rng.normal(0, 30, 3)
+    motion = rigid_matrix(rng.normal(0, 3, 3), rng.normal(0, 0.2, 3), centre)
+    whole = eddy_matrix(stretch, phase, centre) @ motion
+    found_stretch, found_turn = eddy_and_turn(whole, phase)
+    np.testing.assert_allclose(found_stretch, stretch, atol=1e-12)
+    np.testing.assert_allclose(found_turn, motion[:3, :3], atol=1e-12)
+    np.testing.assert_allclose(nearest_pull(whole, phase, centre), whole, atol=1e-10)
+
+
+def test_sampling_equals_scipy(rng):
+    image = rng.normal(size=(7, 8, 6)).astype(np.float32)
+    matrix = rigid_matrix(rng.normal(size=3), rng.normal(0, 0.1, 3), np.array([3.0, 4, 3]))
+    voxels = np.argwhere(np.ones(image.shape)).astype(np.float64)
+    place = voxels @ matrix[:3, :3].T + matrix[:3, 3]
+    expected = ndimage.map_coordinates(image, place.T, order=1, mode="nearest")
+    np.testing.assert_allclose(sample(image, matrix, voxels), expected, atol=1e-5)
+    thin = image[:, :, :1]
+    inside = np.column_stack([voxels[:, :2], np.zeros(len(voxels))])
+    np.testing.assert_allclose(sample(thin, np.eye(4), inside), thin[tuple(inside.astype(int).T)], atol=1e-6)
+
+
+def test_spline_resampling_equals_scipy_inside_and_is_zero_outside(rng):
+    image = rng.normal(size=(9, 8, 7)).astype(np.float32)
+    matrix = rigid_matrix(np.array([0.6, -0.8, 0.3]), np.array([0.05, -0.1, 0.1]), np.array([4.0, 4, 3]))
+    coefficients = ndimage.spline_filter(image, order=3, mode="mirror")
+    made = spline_resampled(coefficients, matrix)
+    grid = np.indices(image.shape).reshape(3, -1)
+    place = matrix[:3, :3] @ grid + matrix[:3, 3:]
+    expected = ndimage.map_coordinates(image, place, order=3, mode="mirror").reshape(image.shape)
+    beyond = ((place < -0.5) | (place > np.array(image.shape)[:, None] - 0.5)).any(axis=0).reshape(image.shape)
+    assert beyond.any()
+    np.testing.assert_allclose(made[~beyond], expected[~beyond], atol=1e-4)
+    np.testing.assert_array_equal(made[beyond], 0)
+
+
+def distorted(phantom, rng, size=0.02):
+    """The phantom with eddy currents along y, proportional to the gradient: its volumes, and its pull matrices."""
+    coupling, centre = rng.uniform(-size, size, (3, 3)), phantom.points.mean(axis=0)
+    phase, data, pulls = np.array([0.0, 1.0, 0.0]), phantom.data.copy(), phantom.transforms.copy()
+    for n, (b, g) in enumerate(zip(phantom.bvals, phantom.bvecs, strict=True)):
+        eddy = eddy_matrix(coupling @ g * b * 1e-3, phase, centre)
+        back = np.linalg.inv(phantom.affine) @ np.linalg.inv(eddy) @ phantom.affine
+        data[..., n] = ndimage.affine_transform(data[..., n], back, order=3) / np.linalg.det(eddy)
+        pulls[n] = eddy @ pulls[n]
+    return replace(phantom, data=np.maximum(data, 0), transforms=pulls)
+
+
+def test_eddy_currents_are_found(phantom, rng):
+    # Half of the gradients the other way round: a half sphere alone hardly tells a mean distortion from a field.
+    signs = np.where(np.arange(14) % 2, -1, 1)[:, None]
+    bent = distorted(replace(phantom, bvecs=phantom.bvecs * signs), rng)
+    volume = Volume(bent.data, bent.affine)
+    runs = [
+        correct_motion(volume, bent.bvals, bent.bvecs, mask=bent.brain, phase_encoding=p, rigid=None)
+        for p in (None, "j-")
+    ]
+    rigid_error, error = (errors(made, bent)[2:].mean() for made in runs)
+    assert error < 0.6
+    assert error < 0.7 * rigid_error
+    assert not runs[0].eddy.any()
+    assert any("PhaseEncodingDirection" in note for note in runs[0].notes)
+    assert not runs[1].notes
+    np.testing.assert_array_equal(runs[1].eddy[:2], 0)
+
+
+def test_lost_slices_are_found_and_replaced(still_phantom):
+    data, places = still_phantom.data.copy(), ((5, 14), (9, 18))
+    for n, z in places:
+        data[:, :, z, n] *= 0.3
+    volume = Volume(data, still_phantom.affine)
+    made = correct_motion(volume, still_phantom.bvals, still_phantom.bvecs, mask=still_phantom.brain, rigid=stay)
+    assert made.outliers == places
+    for n, z in places:
+        inside = still_phantom.brain[:, :, z]
+        true, found = still_phantom.data[:, :, z, n][inside], made.data[:, :, z, n][inside]
+        assert np.corrcoef(true, found)[0, 1] > 0.9
+        assert np.median(found / true) == pytest.approx(1, abs=0.1)
+
+
+def test_lost_slices_need_signal_and_a_clear_loss(rng):
+    expected = rng.uniform(900, 1100, (12, 20))
+    expected[:, :2] = 10
+    measured = expected * rng.normal(1, 0.01, expected.shape)
+    measured[3, 7] *= 0.8
+    measured[4, 8] *= 0.95
+    measured[5, 1] = 0
+    measured[:, 12] *= 0.7
+    assert np.argwhere(lost_slices(measured, expected)).tolist() == [[3, 7]]
+    assert not lost_slices(np.zeros((3, 4)), np.zeros((3, 4))).any()
+
+
+@pytest.mark.parametrize(("name", "axis"), [("i", 0), ("j-", 1), ("k", 2)])
+def test_phase_axis(name, axis):
+    affine = np.diag([-2.0, 3.0, 4.0, 1.0])
+    np.testing.assert_allclose(np.abs(phase_axis(name, affine)), np.eye(3)[axis])
+
+
+def test_phase_axis_refuses_other_words():
+    with pytest.raises(ValueError, match="PhaseEncodingDirection is 'AP'"):
+        phase_axis("AP", np.eye(4))

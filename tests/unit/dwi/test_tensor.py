@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.dwi.conftest import directions
 
-from plastimap.dwi.tensor import chosen_volumes, fit_tensor, fractional_anisotropy
+from plastimap.dwi._tensor import eigensystems, exponentials, logarithms
+from plastimap.dwi.tensor import chosen_volumes, colour_fa, fit_tensor, fractional_anisotropy
 from plastimap.images import read_volume
 
 BVALS = np.r_[0, 0, np.full(30, 1000.0)]
@@ -24,7 +25,7 @@ def signals(tensors, bvals=BVALS, bvecs=BVECS, s0=800.0):
     return (s0 * np.exp(-exponent)).reshape(-1, 1, 1, bvals.size)
 
 
-@pytest.mark.parametrize("method", ["ols", "wls"])
+@pytest.mark.parametrize("method", ["ols", "wls", "iwls", "robust"])
 def test_noise_free_truth_is_found(method, rng):
     values = np.sort(rng.uniform(0.1, 2.5, (50, 3)), axis=1)[:, ::-1]
     tensors, axes = turned(values, rng)
@@ -120,6 +121,95 @@ def test_high_shells_are_left_out_only_where_enough_remains(bvals, n_used, n_not
     assert (used.sum(), len(notes)) == (n_used, n_notes)
 
 
+def test_robust_fit_leaves_outliers_out(rng):
+    tensors, _ = turned(np.repeat([[1.7, 0.4, 0.3]], 400, axis=0), rng)
+    clean = signals(tensors)
+    noisy = clean + rng.normal(0, 15, clean.shape)
+    rows, columns = np.arange(400)[:, None], np.argsort(rng.random((400, 30)), axis=1)[:, :3] + 2
+    noisy[rows, 0, 0, columns] *= 0.3
+    truth = fractional_anisotropy(np.array([1.7, 0.4, 0.3]))
+    mask = np.ones((400, 1, 1))
+    plain, robust = (fit_tensor(noisy, BVALS, BVECS, mask=mask, method=method) for method in ("wls", "robust"))
+    errors = [np.sqrt(np.mean((made.fa - truth) ** 2)) for made in (plain, robust)]
+    assert errors[1] < 0.3 * errors[0]
+    assert robust.qa["tensor_outlier_share"] == pytest.approx(3 / 32, rel=0.25)
+    assert "tensor_outlier_share" not in plain.qa
+
+
+def test_residuals_show_the_noise(rng):
+    tensors, _ = turned(rng.uniform(0.4, 1.8, (300, 3)), rng)
+    noisy = signals(tensors) + rng.normal(0, 12, (300, 1, 1, BVALS.size))
+    made = fit_tensor(noisy, BVALS, BVECS, mask=np.ones((300, 1, 1)))
+    assert made.qa["noise_sd"] == pytest.approx(12, rel=0.1)
+    exact = [0, *range(2, 8)]
+    seven = fit_tensor(noisy[..., exact], BVALS[exact], BVECS[exact], mask=np.ones((300, 1, 1)))
+    assert np.isnan(seven.residual).all()
+    assert np.isnan(seven.qa["noise_sd"])
+
+
+def test_tensor_and_colours_come_out(rng):
+    tensors, axes = turned(np.array([[1.7, 0.4, 0.3]] * 4), rng)
+    made = fit_tensor(signals(tensors), BVALS, BVECS, mask=np.array([1, 1, 1, 0]).reshape(4, 1, 1))
+    found = made.tensor[:3, 0, 0]
+    expected = np.stack([tensors[:3, i, j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))], axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    colours = colour_fa(made)
+    np.testing.assert_allclose(colours[:3, 0, 0], np.abs(axes[:3]) * made.fa[:3, 0], atol=1e-5)
+    np.testing.assert_array_equal(colours[3], 0)
+
+
+@given(seed=st.integers(0, 10_000), close=st.sampled_from([0.0, 1e-12, 1e-6, 1e-3, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_eigensystems_equal_lapack(seed, close):
+    rng = np.random.default_rng(seed)
+    values = np.array([1.0, 1.0 - close * rng.random(), rng.choice([0.2, 1.0 - close, -0.3])])
+    tensor, _ = turned(np.sort(values)[None, ::-1], rng)
+    packed = np.array([[tensor[0, i, j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))]])
+    found, direction = np.empty((1, 3)), np.empty((1, 3))
+    eigensystems(packed, found, direction)
+    np.testing.assert_allclose(found[0], np.sort(values)[::-1], atol=2e-8)
+    np.testing.assert_allclose(tensor[0] @ direction[0], found[0, 0] * direction[0], atol=1e-5)
+    assert np.linalg.norm(direction) == pytest.approx(1)
+
+
+def test_storage_order_and_unused_volumes_do_not_matter(rng):
+    tensors, _ = turned(rng.uniform(0.4, 1.8, (60, 3)), rng)
+    noisy = (signals(tensors) + rng.normal(0, 12, (60, 1, 1, BVALS.size))).reshape(5, 4, 3, -1).astype(np.float32)
+    mask = rng.random((5, 4, 3)) < 0.7
+    bvals = np.where(np.arange(BVALS.size) > 25, 3000.0, BVALS)
+    one, other, strided = (
+        fit_tensor(data, bvals, BVECS, mask=mask)
+        for data in (noisy, np.asfortranarray(noisy), np.repeat(noisy, 2, axis=0)[::2])
+    )
+    np.testing.assert_array_equal(one.fa, other.fa)
+    np.testing.assert_array_equal(one.fa, strided.fa)
+    np.testing.assert_array_equal(np.isnan(one.fa), ~mask)
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_the_order_of_volumes_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    tensors, _ = turned(rng.uniform(0.4, 1.8, (5, 3)), rng)
+    noisy = signals(tensors) + rng.normal(0, 12, (5, 1, 1, BVALS.size))
+    order = rng.permutation(BVALS.size)
+    mask = np.ones((5, 1, 1))
+    one = fit_tensor(noisy, BVALS, BVECS, mask=mask)
+    other = fit_tensor(noisy[..., order], BVALS[order], BVECS[order], mask=mask)
+    np.testing.assert_allclose(other.fa, one.fa, atol=1e-5)
+
+
+def test_exponentials_and_logarithms(rng):
+    x = rng.uniform(-40, 40, 1000).astype(np.float32)
+    made = np.empty_like(x)
+    exponentials(x, made, made.view(np.int32), np.empty(1000, np.int32))
+    np.testing.assert_allclose(made, np.exp(x.astype(np.float64)), rtol=3e-7)
+    positive = np.exp(rng.uniform(-20, 20, 1000)).astype(np.float32)
+    room = positive.copy()
+    logarithms(room, room.view(np.int32), made)
+    np.testing.assert_allclose(made, np.log(positive.astype(np.float64)), rtol=3e-7, atol=3e-7)
+
+
 def test_fa_of_known_tensors():
     found = fractional_anisotropy(np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0], [np.nan] * 3, [2, 1, 1]]))
     np.testing.assert_allclose(found, [0, 1, 0, np.nan, np.sqrt(1 / 6)], atol=1e-12)
@@ -129,7 +219,7 @@ def test_what_cannot_be_fitted_is_refused(rng):
     data, mask = signals(turned(np.ones((2, 3)), rng)[0]), np.ones((2, 1, 1))
     with pytest.raises(ValueError, match="go together"):
         fit_tensor(data, BVALS[1:], BVECS[1:], mask=mask)
-    with pytest.raises(ValueError, match="ols, wls"):
+    with pytest.raises(ValueError, match="ols, wls, iwls, robust"):
         fit_tensor(data, BVALS, BVECS, mask=mask, method="nlls")
     with pytest.raises(ValueError, match="do not determine a tensor"):
         fit_tensor(data, BVALS, np.where(BVALS[:, None] > 0, BVECS[5], 0), mask=mask)

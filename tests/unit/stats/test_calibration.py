@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from plastimap.stats.clusters import cluster_table, search_volume
-from plastimap.stats.glm import fit_glm, t_contrast
+from plastimap.stats.glm import fit_glm
 from plastimap.stats.inference import noise_smoothness
 from plastimap.stats.tails import t_threshold
 
@@ -27,7 +27,7 @@ def test_clusters_in_noise_alone() -> None:
         fit = fit_glm(data[:, mask], matrix)
         fwhm = noise_smoothness(fit, mask).fwhm
         volume = np.full(shape, np.nan)
-        volume[mask] = t_contrast(fit, [1, -1])[0]
+        volume[mask] = fit.t_map([1, -1]).t
         table, _ = cluster_table(
             volume,
             search_volume(mask, mask, fwhm),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plastimap.stats.glm import fit_glm, t_contrast
+from plastimap.stats.glm import fit_glm
 from plastimap.stats.safeguards import check_cluster_means, warnings_of
 
 

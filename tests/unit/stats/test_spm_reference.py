@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from plastimap.stats.clusters import cluster_table, search_volume
-from plastimap.stats.glm import GlmFit, fit_glm, t_contrast
+from plastimap.stats.glm import GlmFit, fit_glm
 from plastimap.stats.inference import noise_smoothness
 from plastimap.stats.tails import t_threshold
 
@@ -28,7 +28,7 @@ def test_maps(spm: Any, fit: GlmFit) -> None:
     # SPM's weights are scaled so that V has trace n, ours to mean 1: the ratio is theirs to the weights' mean.
     np.testing.assert_allclose(fit.resms * spm.weights.mean(), spm.image("ResMS"), rtol=1e-9)
     for number, vector in ((1, [1, -1, 0, 0]), (2, [-1, 1, 0, 0])):
-        t, effect = t_contrast(fit, vector)
+        t, effect, _, _ = fit.t_map(vector)
         # Stored in float32 by SPM.
         np.testing.assert_allclose(t, spm.image(f"spmT_000{number}"), atol=2e-6)
         np.testing.assert_allclose(effect, spm.image(f"con_000{number}"), atol=1e-7)
@@ -57,7 +57,7 @@ def test_smoothness_and_resels(spm: Any, fit: GlmFit) -> None:
 def test_tables(spm: Any, fit: GlmFit, table, sign, roi, p, extent, maxima, distance) -> None:
     smoothness = noise_smoothness(fit, spm.mask)
     t_map = np.full(spm.mask.shape, np.nan)
-    t_map[spm.mask] = sign * t_contrast(fit, [1, -1, 0, 0])[0]
+    t_map[spm.mask] = sign * fit.t_map([1, -1, 0, 0]).t
     region = spm.mask if roi is None else spm.roi(roi)
     search = search_volume(region, spm.mask, smoothness.fwhm)
     if roi is not None:

@@ -1,0 +1,513 @@
+"""Compiled inner loops of the fits to multi-echo signals.
+
+Voxels lie side by side in memory, so that the loops over them run on vector units. numba has no vectorised logarithm
+and exponential without Intel's library; the two below are the usual argument reductions with polynomials, good to
+2e-15 (absolute) and 1e-14 (relative). Everything runs in one thread: scans run side by side instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+Array = Any
+
+BLOCK = 256
+"""Voxels worked on at once: their 22 logarithms and weights stay in the fastest cache."""
+
+ROBUST_ROUNDS = 15
+"""Reweightings of the robust fit; Tukey's weights settle sooner."""
+
+TUKEY = 4.685
+"""Residuals beyond so many standard deviations have no weight (95 % efficiency without outliers)."""
+
+SD_PER_MAD = 1.4826
+
+LIKELY_ROUNDS = 100
+"""Steps of the maximum-likelihood fit at most; signals well above the noise take four or five."""
+
+SETTLED = 1e-7
+"""A step that changes no signal by more than this share is the last."""
+
+SHARES_PER_SD = 10
+"""Entries per σ in the table of the information that Rician echoes hold."""
+
+LARGEST_STEP = 50.0
+"""Change of a logarithm at which a fit is given up."""
+
+LN2_HIGH = 6.93147180369123816490e-01
+LN2_LOW = 1.90821492927058770002e-10
+LOG2_E = 1.4426950408889634
+ROUND = 6755399441055744.0
+"""1.5 · 2⁵²: adding it rounds a double to an integer, which then stands in the low bits."""
+
+TWO_52 = 4503599627370496.0
+BITS_OF_TWO_52 = 0x4330000000000000
+MANTISSA = 0x000FFFFFFFFFFFFF
+SQRT_HALF = 0x3FE6A09E667F3BCD
+SHIFT_TO_SQRT_HALF = 0x3FF0000000000000 - SQRT_HALF
+
+# No reordering of sums: the result must not depend on the width of the vector unit.
+_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+_INLINE: dict[str, Any] = {"inline": "always", "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+
+
+def _code_of_bits(_context: Any, _value: Any) -> Any:
+    return types.int64(types.float64), lambda _c, builder, _s, args: builder.bitcast(args[0], ir.IntType(64))
+
+
+def _code_of_double(_context: Any, _value: Any) -> Any:
+    return types.float64(types.int64), lambda _c, builder, _s, args: builder.bitcast(args[0], ir.DoubleType())
+
+
+_bits: Any = intrinsic(_code_of_bits)
+_double: Any = intrinsic(_code_of_double)
+
+
+@njit(**_INLINE)
+def _log(x: float) -> float:
+    """Natural logarithm of a positive, normal double."""
+    # x = m · 2^k with m between √½ and √2; then the series of fdlibm in s = f/(2 + f), f = m − 1.
+    shifted = _bits(x) + SHIFT_TO_SQRT_HALF
+    k = _double(((shifted >> 52) & 0xFFF) | BITS_OF_TWO_52) - (TWO_52 + 1023.0)
+    f = _double((shifted & MANTISSA) + SQRT_HALF) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    tail = 1.818357216161805012e-01 + z * (1.531383769920937332e-01 + z * 1.479819860511658591e-01)
+    tail = 2.857142874366239149e-01 + z * (2.222219843214978396e-01 + z * tail)
+    series = z * (6.666666666666735130e-01 + z * (3.999999999940941908e-01 + z * tail))
+    half = 0.5 * f * f
+    return k * LN2_HIGH - ((half - (s * (half + series) + k * LN2_LOW)) - f)
+
+
+@njit(**_INLINE)
+def _exp(x: float) -> float:
+    """Exponential; `x` is taken to lie between −700 and 700."""
+    x = min(max(x, -700.0), 700.0)
+    rounded = x * LOG2_E + ROUND
+    n = rounded - ROUND
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    # Taylor's series to the eleventh power: |r| ≤ ½ ln 2.
+    p = 1 / 40320.0 + r * (1 / 362880.0 + r * (1 / 3628800.0 + r / 39916800.0))
+    p = 1 / 24.0 + r * (1 / 120.0 + r * (1 / 720.0 + r * (1 / 5040.0 + r * p)))
+    p = 1.0 + r * (1.0 + r * (0.5 + r * (1 / 6.0 + r * p)))
+    return p * _double((_bits(rounded) + 1023) << 52)
+
+
+@njit(**_OPTIONS)
+def fit_lines(
+    signals: Array, times: Array, contrast: Array, reweightings: int, rate: Array, intercepts: Array, rms: Array
+) -> int:
+    """Fit parallel lines to the logarithms of many voxels, and count the voxels that cannot be fitted.
+
+    Parameters
+    ----------
+    signals : ndarray, shape (n_echoes, n_voxels)
+    times : ndarray, shape (n_echoes,)
+        Echo times in seconds.
+    contrast : ndarray of int, shape (n_echoes,)
+        Number of each echo's contrast; every contrast has an echo.
+    reweightings : int
+        0 for ordinary least squares; each further round weights by the squared prediction of the one before.
+    rate, intercepts, rms : ndarray, shapes (n_voxels,), (n_contrasts, n_voxels) twice
+        Filled: R2*, signal at TE = 0, root mean square residual. NaN where a signal is not positive and finite.
+    """
+    n_contrasts, n_voxels = intercepts.shape
+    counts, centre = contrast_means(times, contrast, n_contrasts)
+    # All of one block lies in rows of its own, which the compiler knows not to overlap and to be dense.
+    block = np.empty((len(times), BLOCK), dtype=signals.dtype)
+    logs, weights = np.empty((len(times), BLOCK)), np.empty(BLOCK)
+    line = np.empty((n_contrasts + 1, BLOCK))
+    squares = np.empty((n_contrasts, BLOCK))
+    sums = np.empty((5, n_contrasts, BLOCK))
+    invalid = np.empty(BLOCK)
+    n_invalid: Any = 0
+    for start in range(0, n_voxels, BLOCK):
+        size = min(BLOCK, n_voxels - start)
+        _fill(signals, start, size, block)
+        invalid[:] = 0.0
+        for e in range(len(times)):
+            _logs(block[e], logs[e], invalid)
+        _unweighted_sums(times, contrast, centre, counts, logs, sums)
+        shared_slope(sums, centre, line)
+        for _ in range(reweightings):
+            sums[:] = 0.0
+            for e in range(len(times)):
+                c = contrast[e]
+                _squared_prediction(line[c], line[n_contrasts], times[e], weights)
+                _add(times[e] - centre[c], weights, logs[e], sums[0, c], sums[1, c], sums[2, c], sums[3, c], sums[4, c])
+            shared_slope(sums, centre, line)
+        squares[:] = 0.0
+        for e in range(len(times)):
+            _add_squares(block[e], line[contrast[e]], line[n_contrasts], times[e], squares[contrast[e]])
+        _store(line[n_contrasts], invalid, size, rate, start)
+        for c in range(n_contrasts):
+            _signal_and_rms(line[c], squares[c], counts[c])
+            _store(line[c], invalid, size, intercepts[c], start)
+            _store(squares[c], invalid, size, rms[c], start)
+        n_invalid += np.count_nonzero(invalid[:size])
+    return n_invalid
+
+
+@njit(**_OPTIONS)
+def contrast_means(times: Array, contrast: Array, n_contrasts: int) -> tuple[Array, Array]:
+    """Number of echoes and mean echo time of each contrast.
+
+    Times are counted from this mean, so that sums of squares lose no digits to cancellation.
+    """
+    counts, centre = np.zeros(n_contrasts), np.zeros(n_contrasts)
+    for e in range(len(times)):
+        counts[contrast[e]] += 1.0
+        centre[contrast[e]] += times[e]
+    return counts, centre / counts
+
+
+@njit(**_OPTIONS)
+def _fill(signals: Array, start: int, size: int, block: Array) -> None:
+    """Copy one block of voxels; what is left of the block is 1."""
+    for e in range(len(block)):
+        row, target = signals[e], block[e]
+        for v in range(size):
+            target[v] = row[start + v]
+        for v in range(size, BLOCK):
+            target[v] = 1
+
+
+@njit(**_OPTIONS)
+def _unweighted_sums(times: Array, contrast: Array, centre: Array, counts: Array, logs: Array, sums: Array) -> None:
+    sums[:] = 0.0
+    for c in range(len(centre)):
+        sums[0, c, :] = counts[c]
+    for e in range(len(times)):
+        c = contrast[e]
+        t = times[e] - centre[c]
+        sums[2, c, :] += t * t
+        _add_log(t, logs[e], sums[3, c], sums[4, c])
+
+
+@njit(**_OPTIONS)
+def _add_log(t: float, logs: Array, y0: Array, y1: Array) -> None:
+    for v in range(BLOCK):
+        y0[v] += logs[v]
+        y1[v] += logs[v] * t
+
+
+@njit(**_OPTIONS)
+def _logs(signal: Array, logs: Array, invalid: Array) -> None:
+    for v in range(BLOCK):
+        s = np.float64(signal[v])
+        usable = (s > 0.0) & (s < np.inf)
+        invalid[v] += 0.0 if usable else 1.0
+        logs[v] = _log(s if usable else 1.0)
+
+
+@njit(**_OPTIONS)
+def _add(t: float, weights: Array, logs: Array, w0: Array, w1: Array, w2: Array, y0: Array, y1: Array) -> None:
+    """Add one echo to the weighted sums of 1, t, t², y and t·y."""
+    for v in range(BLOCK):
+        w, wy = weights[v], weights[v] * logs[v]
+        w0[v] += w
+        w1[v] += w * t
+        w2[v] += w * (t * t)
+        y0[v] += wy
+        y1[v] += wy * t
+
+
+@njit(**_OPTIONS)
+def _squared_prediction(intercept: Array, rate: Array, t: float, weights: Array) -> None:
+    for v in range(BLOCK):
+        weights[v] = _exp(2.0 * (intercept[v] - rate[v] * t))
+
+
+@njit(**_OPTIONS)
+def _add_squares(signal: Array, intercept: Array, rate: Array, t: float, squares: Array) -> None:
+    for v in range(BLOCK):
+        gap = np.float64(signal[v]) - _exp(intercept[v] - rate[v] * t)
+        squares[v] += gap * gap
+
+
+@njit(**_OPTIONS)
+def shared_slope(sums: Array, centre: Array, line: Array) -> None:
+    """Solve the normal equations: logarithms of the intercepts, one row per contrast, and the rate as the last row.
+
+    They have the shape of an arrow: the intercepts drop out, and the rate is the slope pooled within the contrasts.
+    """
+    n_contrasts = len(centre)
+    squares, product = np.zeros(BLOCK), np.zeros(BLOCK)
+    for c in range(n_contrasts):
+        _pool(sums[0, c], sums[1, c], sums[2, c], sums[3, c], sums[4, c], squares, product)
+    _negative_ratio(product, squares, line[n_contrasts])
+    for c in range(n_contrasts):
+        _intercept(sums[0, c], sums[1, c], sums[3, c], centre[c], line[n_contrasts], line[c])
+
+
+@njit(**_OPTIONS)
+def _pool(w0: Array, w1: Array, w2: Array, y0: Array, y1: Array, squares: Array, product: Array) -> None:
+    for v in range(BLOCK):
+        mean = w1[v] / w0[v]
+        squares[v] += w2[v] - mean * w1[v]
+        product[v] += y1[v] - mean * y0[v]
+
+
+@njit(**_OPTIONS)
+def _negative_ratio(product: Array, squares: Array, rate: Array) -> None:
+    for v in range(BLOCK):
+        rate[v] = -product[v] / squares[v]
+
+
+@njit(**_OPTIONS)
+def _intercept(w0: Array, w1: Array, y0: Array, centre: float, rate: Array, intercept: Array) -> None:
+    for v in range(BLOCK):
+        intercept[v] = (y0[v] + rate[v] * w1[v]) / w0[v] + rate[v] * centre
+
+
+@njit(**_OPTIONS)
+def _signal_and_rms(intercept: Array, squares: Array, count: float) -> None:
+    """Turn a contrast's logarithms into signals, and its sums of squares into root means, in place."""
+    for v in range(BLOCK):
+        intercept[v] = _exp(intercept[v])
+        squares[v] = np.sqrt(squares[v] / count)
+
+
+@njit(**_OPTIONS)
+def _store(row: Array, invalid: Array, size: int, target: Array, start: int) -> None:
+    for v in range(size):
+        target[start + v] = row[v] if invalid[v] == 0.0 else np.nan
+
+
+@njit(**_OPTIONS)
+def fit_lines_robust(signals: Array, times: Array, contrast: Array, rate: Array, intercepts: Array, rms: Array) -> int:
+    """Let outlying echoes lose their weight, starting from the weighted fit; arguments as of :func:`fit_lines`.
+
+    The weight of an echo is its squared prediction times Tukey's biweight of its residual in signal units.
+    """
+    n_contrasts, n_voxels = intercepts.shape
+    counts, _ = contrast_means(times, contrast, n_contrasts)
+    predicted, weights = np.empty(len(times)), np.empty(len(times))
+    first, line = np.empty(n_contrasts + 1), np.empty(n_contrasts + 1)
+    n_invalid = fit_lines(signals, times, contrast, 1, rate, intercepts, rms)
+    for v in range(n_voxels):
+        if np.isnan(rate[v]):
+            continue
+        first[:n_contrasts] = np.log(intercepts[:, v])
+        first[n_contrasts] = rate[v]
+        line[:] = first
+        for _ in range(ROBUST_ROUNDS):
+            _predict(line, times, contrast, predicted)
+            _biweights(signals[:, v], predicted, n_contrasts + 1, weights)
+            if not _line_through(signals[:, v], times, contrast, weights, line):
+                line[:] = first
+                break
+        _predict(line, times, contrast, predicted)
+        rate[v] = line[n_contrasts]
+        intercepts[:, v] = np.exp(line[:n_contrasts])
+        rms[:, v] = 0.0
+        for e in range(len(times)):
+            rms[contrast[e], v] += (signals[e, v] - predicted[e]) ** 2
+        rms[:, v] = np.sqrt(rms[:, v] / counts)
+    return n_invalid
+
+
+@njit(**_OPTIONS)
+def _biweights(signals: Array, predicted: Array, n_parameters: int, weights: Array) -> None:
+    gaps = np.abs(signals - predicted)
+    # Residuals of a fit are smaller than the noise: degrees of freedom were spent on it.
+    loss = np.sqrt(len(gaps) / max(len(gaps) - n_parameters, 1))
+    limit = TUKEY * SD_PER_MAD * np.median(gaps) * loss
+    for e in range(len(gaps)):
+        # A perfect fit has no outliers.
+        share = gaps[e] / limit if limit > 0 else 0.0
+        weights[e] = predicted[e] ** 2 * (1.0 - share * share) ** 2 if share < 1.0 else 0.0
+
+
+@njit(**_OPTIONS)
+def _predict(line: Array, times: Array, contrast: Array, predicted: Array) -> None:
+    for e in range(len(times)):
+        predicted[e] = np.exp(line[contrast[e]] - line[-1] * times[e])
+
+
+@njit(**_OPTIONS)
+def _line_through(signals: Array, times: Array, contrast: Array, weights: Array, line: Array) -> bool:
+    """Weighted fit of one voxel; False, and nothing changed, where the weights leave too little to fit."""
+    n_contrasts = len(line) - 1
+    total, mean_time, mean_log = np.zeros(n_contrasts), np.zeros(n_contrasts), np.zeros(n_contrasts)
+    logs = np.log(signals.astype(np.float64))
+    for e in range(len(times)):
+        total[contrast[e]] += weights[e]
+        mean_time[contrast[e]] += weights[e] * times[e]
+        mean_log[contrast[e]] += weights[e] * logs[e]
+    if total.min() <= 0.0:
+        return False
+    mean_time /= total
+    mean_log /= total
+    squares = 0.0
+    product = 0.0
+    for e in range(len(times)):
+        t = times[e] - mean_time[contrast[e]]
+        squares += weights[e] * t * t
+        product += weights[e] * t * logs[e]
+    if squares <= 0.0:
+        return False
+    line[n_contrasts] = -product / squares
+    line[:n_contrasts] = mean_log + line[n_contrasts] * mean_time
+    return True
+
+
+@njit(**_OPTIONS)
+def line_covariance(
+    rate: Array, intercepts: Array, times: Array, contrast: Array, weighted: bool, covariance: Array
+) -> None:
+    """Covariance of (ln intercepts, rate) for unit noise in every echo.
+
+    A fitted value is a weighted sum of the logarithms, and the noise of a logarithm is that of the signal over the
+    signal (first order); so the covariance is the sum over echoes of products of such factors.
+
+    Parameters
+    ----------
+    rate, intercepts : ndarray, shapes (n_voxels,) and (n_contrasts, n_voxels)
+    times, contrast
+        As of :func:`fit_lines`.
+    weighted : bool
+        Whether the fit weighted by squared predictions.
+    covariance : ndarray, shape (n_voxels, n_contrasts + 1, n_contrasts + 1)
+        Filled.
+    """
+    n_contrasts, n_voxels = intercepts.shape
+    n_echoes, n = len(times), n_contrasts + 1
+    predicted, weights = np.empty(n_echoes), np.empty(n_echoes)
+    total, mean = np.empty(n_contrasts), np.empty(n_contrasts)
+    factors = np.empty(n)
+    for v in range(n_voxels):
+        total[:] = 0.0
+        mean[:] = 0.0
+        for e in range(n_echoes):
+            c = contrast[e]
+            predicted[e] = intercepts[c, v] * np.exp(-rate[v] * times[e])
+            weights[e] = predicted[e] ** 2 if weighted else 1.0
+            total[c] += weights[e]
+            mean[c] += weights[e] * times[e]
+        mean /= total
+        squares = 0.0
+        for e in range(n_echoes):
+            squares += weights[e] * (times[e] - mean[contrast[e]]) ** 2
+        covariance[v] = 0.0
+        for e in range(n_echoes):
+            own = contrast[e]
+            slope = -weights[e] * (times[e] - mean[own]) / squares
+            for c in range(n_contrasts):
+                factors[c] = mean[c] * slope
+            factors[own] += weights[e] / total[own]
+            factors[n_contrasts] = slope
+            for i in range(n):
+                for j in range(n):
+                    covariance[v, i, j] += factors[i] * factors[j] / predicted[e] ** 2
+
+
+@njit(**_OPTIONS)
+def fit_likely(
+    signals: Array,
+    times: Array,
+    contrast: Array,
+    noise: Array,
+    shares: Array,
+    line: Array,
+    information: Array,
+    lean: Array,
+) -> int:
+    """Maximum-likelihood fit of the signals themselves, by Gauss–Newton; count the voxels that do not settle.
+
+    Rician signals are dealt with by expectation and maximisation: the part of a magnitude that lies along the true
+    signal μ is m·I₁(mμ/σ²)/I₀(mμ/σ²), and these expectations are fitted as if they were normal.
+
+    Parameters
+    ----------
+    signals : ndarray, shape (n_echoes, n_voxels)
+        Positive and finite.
+    times, contrast
+        As of :func:`fit_lines`.
+    noise : ndarray, shape (n_voxels,)
+        σ of the real and imaginary channels.
+    shares : ndarray
+        Information of a Rician echo relative to a normal one, at signals of 0, 1, 2 … times σ / :data:`SHARES_PER_SD`;
+        empty for normal noise.
+    line : ndarray, shape (n_voxels, n_contrasts + 1)
+        Logarithms of the TE = 0 signals, and R2*: where to start from on entry, the fit on return.
+    information : ndarray, shape (n_voxels, n_contrasts + 1, n_contrasts + 1)
+        Filled: J'KJ at the fit, J the derivatives of the signals, K the shares.
+    lean : ndarray, shape (n_voxels, n_contrasts + 1)
+        Filled: J'K times the second-order lean of each prediction (Box 1971); −½ (J'KJ)⁻¹ of it times σ² is the bias.
+    """
+    n_echoes, n_voxels = signals.shape
+    n = line.shape[1]
+    design = np.zeros((n_echoes, n))
+    for e in range(n_echoes):
+        design[e, contrast[e]] = 1.0
+        design[e, n - 1] = -times[e]
+    predicted, gaps, weights = np.empty(n_echoes), np.empty(n_echoes), np.empty(n_echoes)
+    unsettled = 0
+    for v in range(n_voxels):
+        settled = _climb(signals[:, v], design, noise[v] ** 2, len(shares) > 0, line[v], predicted, gaps)
+        information[v] = np.eye(n)
+        lean[v] = 0.0
+        if not settled:
+            unsettled += 1
+            line[v] = np.nan
+            continue
+        for e in range(n_echoes):
+            place = min(int(predicted[e] / noise[v] * SHARES_PER_SD), len(shares) - 1)
+            weights[e] = predicted[e] ** 2 * (shares[place] if len(shares) > 0 else 1.0)
+        information[v] = (design.T * weights) @ design
+        inverse = np.linalg.inv(information[v])
+        for e in range(n_echoes):
+            lean[v] += design[e] * weights[e] * (design[e] @ inverse @ design[e])
+    return unsettled
+
+
+@njit(**_OPTIONS)
+def _climb(
+    signals: Array, design: Array, variance: float, rician: bool, line: Array, predicted: Array, gaps: Array
+) -> bool:
+    """Steps towards the largest likelihood of one voxel; True when they have become small."""
+    longest = -design[:, -1].min()
+    for _ in range(LIKELY_ROUNDS):
+        for e in range(len(signals)):
+            predicted[e] = np.exp(design[e] @ line)
+            m = np.float64(signals[e])
+            gaps[e] = (m * _bessel_ratio(m * predicted[e] / variance) if rician else m) - predicted[e]
+        squares = (design.T * (predicted * predicted)) @ design
+        step = np.linalg.solve(squares, design.T @ (predicted * gaps))
+        line += step
+        # The rate counts by what it does over the echoes.
+        step[-1] *= longest
+        largest = np.abs(step).max()
+        if largest < SETTLED:
+            return True
+        if not largest < LARGEST_STEP:
+            return False
+    return False
+
+
+@njit(**_OPTIONS)
+def _bessel_ratio(z: float) -> float:
+    """I₁(z)/I₀(z) for z ≥ 0 (Abramowitz & Stegun 9.8.1–9.8.4; good to 3e-7)."""
+    if z < 3.75:
+        t = (z / 3.75) ** 2
+        i0 = 1.0 + t * (
+            3.5156229 + t * (3.0899424 + t * (1.2067492 + t * (0.2659732 + t * (0.0360768 + t * 0.0045813))))
+        )
+        i1 = z * (
+            0.5
+            + t
+            * (0.87890594 + t * (0.51498869 + t * (0.15084934 + t * (0.02658733 + t * (0.00301532 + t * 0.00032411)))))
+        )
+        return i1 / i0
+    t = 3.75 / z
+    i0 = 0.00916281 + t * (-0.02057706 + t * (0.02635537 + t * (-0.01647633 + t * 0.00392377)))
+    i0 = 0.39894228 + t * (0.01328592 + t * (0.00225319 + t * (-0.00157565 + t * i0)))
+    i1 = -0.01031555 + t * (0.02282967 + t * (-0.02895312 + t * (0.01787654 - t * 0.00420059)))
+    i1 = 0.39894228 + t * (-0.03988024 + t * (-0.00362018 + t * (0.00163801 + t * i1)))
+    return i1 / i0

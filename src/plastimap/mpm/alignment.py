@@ -1,0 +1,131 @@
+"""Motion between the PD-, T1- and MT-weighted acquisitions.
+
+They are measured one after the other, minutes apart. A head that moves between them puts different tissue into the
+ratio that R1 is; so the contrasts are matched, and the echoes of the later ones interpolated once onto the grid of the
+first. They are matched by the mean of their echoes, which has less noise than the signal at TE = 0, freed of the
+receive field and of the air around the head: both stay where they are when the head moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plastimap.images import Volume
+from plastimap.mpm.foreground import foreground
+
+REFERENCE_ORDER = ("PDw", "T1w", "MTw")
+"""The first of these that is there stays where it is."""
+
+SPLINE = 3
+"""Degree of the interpolation: linear would blur two contrasts against the third."""
+
+FIELD_FWHM_MM = 40.0
+"""What varies more slowly than this is taken for the receive field, and divided out for the match."""
+
+RIM_MM = 5.0
+"""The match looks at the head and so much of its surroundings."""
+
+LARGE_MM = 3.0
+"""Mean displacement above which a note asks for a look: echoes of one contrast may be blurred by then, too."""
+
+
+@dataclass(frozen=True)
+class AlignedContrasts:
+    """Result of :func:`align_contrasts`.
+
+    Attributes
+    ----------
+    echoes : dict of str to list of ndarray
+        As given, for the reference; float32 on its grid for the others, NaN beyond what was measured.
+    transforms : dict of str to ndarray, shape (4, 4)
+        Pull matrices: world of the reference → world of the contrast, RAS mm.
+    displacement_mm : dict of str to float
+        Mean displacement of the voxels that are not air.
+    notes : tuple of str
+    """
+
+    echoes: dict[str, list[NDArray]]
+    transforms: dict[str, NDArray[np.float64]]
+    displacement_mm: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.float64]) -> AlignedContrasts:
+    """Bring all contrasts to the position of the first.
+
+    Parameters
+    ----------
+    echoes : mapping of str to sequence of ndarray
+        Images of shape (X, Y, Z) per contrast on one grid.
+    affine : ndarray, shape (4, 4)
+        Of the images.
+
+    Returns
+    -------
+    AlignedContrasts
+
+    Raises
+    ------
+    plastimap.registration.RegistrationProblem
+        When two contrasts cannot be matched.
+    """
+    from scipy import ndimage
+
+    from plastimap.registration import rigid
+
+    reference = next((name for name in REFERENCE_ORDER if name in echoes), next(iter(echoes)))
+    fixed = _flat_head(echoes[reference], affine)
+    head = fixed.data > 0
+    rim = np.asarray(ndimage.distance_transform_edt(~head, sampling=fixed.voxel_size)) <= RIM_MM
+    points = np.argwhere(head) @ affine[:3, :3].T + affine[:3, 3]
+    moved = {reference: list(echoes[reference])}
+    transforms: dict[str, NDArray[np.float64]] = {}
+    displacement: dict[str, float] = {}
+    for name in echoes:
+        if name == reference:
+            continue
+        moving = _flat_head(echoes[name], affine)
+        matrix = rigid(fixed, moving, metric="NMI", fixed_mask=rim, initial=np.eye(4))
+        transforms[name] = matrix
+        shift = points @ (matrix[:3, :3] - np.eye(3)).T + matrix[:3, 3]
+        displacement[name] = float(np.linalg.norm(shift, axis=1).mean()) if len(points) else 0.0
+        moved[name] = [_moved(image, matrix, affine) for image in echoes[name]]
+    return AlignedContrasts(
+        echoes={name: moved[name] for name in echoes},
+        transforms=transforms,
+        displacement_mm=displacement,
+        notes=tuple(
+            f"{name} lay {value:.1f} mm from {reference} (mean over the head) and was moved onto it; look at the maps"
+            for name, value in displacement.items()
+            if value > LARGE_MM
+        ),
+    )
+
+
+def _flat_head(images: Sequence[NDArray], affine: NDArray[np.float64]) -> Volume:
+    """Mean of the echoes without air and receive field."""
+    from scipy import ndimage
+
+    mean: NDArray[np.float32] = np.stack([np.nan_to_num(image) for image in images]).mean(axis=0, dtype=np.float32)
+    head = foreground({"mean": [mean]})
+    inside = np.where(head, mean, 0)
+    sd = FIELD_FWHM_MM / np.sqrt(8 * np.log(2)) / Volume(mean, affine).voxel_size
+    field = ndimage.gaussian_filter(inside, sd) / np.maximum(ndimage.gaussian_filter(head.astype(np.float32), sd), 1e-3)
+    return Volume(np.divide(inside, field, out=np.zeros_like(inside), where=head & (field > 0)), affine)
+
+
+def _moved(image: NDArray, matrix: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float32]:
+    from scipy import ndimage
+
+    to_moving = np.linalg.inv(affine) @ matrix @ affine
+    finite = np.isfinite(image)
+    filled = np.where(finite, image, 0).astype(np.float32)
+    values = np.array(ndimage.affine_transform(filled, to_moving, order=SPLINE, mode="nearest"), dtype=np.float32)
+    # What was not measured, in the image or around it, is not made up.
+    share = ndimage.affine_transform(finite.astype(np.float32), to_moving, order=1, mode="grid-constant")
+    values[np.asarray(share) < 1 - 1e-3] = np.nan
+    return values
