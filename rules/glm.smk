@@ -61,6 +61,7 @@ rule families:
     input:
         clusters=study.glm_tables(paths.glm_clusters),
         families=study.glm_tables(paths.glm_families),
+        maps=study.glm_tables(paths.glm_maps),
     output:
         clusters=paths.clusters,
         families=paths.families,

@@ -4,7 +4,7 @@ import numpy as np
 
 from plastimap.images import Volume, read_volume
 from plastimap.jobs import job_log
-from plastimap.registration import overlap_share, rigid
+from plastimap.registration import overlap_share, rigid, shared_information
 from plastimap.transforms import resample
 from plastimap.warpfiles import write_matrix
 from plastimap.writing import write_json
@@ -18,5 +18,10 @@ with job_log(snakemake.log[0]):
 
     brought = resample(b0_mask, structural, matrix, order="nearest", validity=False) > 0
     dice = 2 * (brought & mask).sum() / (brought.sum() + mask.sum())
-    write_json(snakemake.output.qa, {"coreg_mask_dice": dice, "coreg_overlap": overlap_share(matrix, fixed, moving)})
+    qa = {
+        "coreg_mask_dice": dice,
+        "coreg_overlap": overlap_share(matrix, fixed, moving),
+        "coreg_information_nats": shared_information(fixed, moving, matrix),
+    }
+    write_json(snakemake.output.qa, qa)
     write_matrix(snakemake.output.transform, matrix)

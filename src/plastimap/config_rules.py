@@ -27,6 +27,7 @@ def semantic_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _regions(config.get("rois", []))
     yield from _behaviour(config.get("behaviour", {}))
     yield from _model(config.get("model", {}))
+    yield from _statistics(config.get("model", {}), config.get("inference", {}))
     dwi = config.get("dwi", {})
     if "b0_threshold" in dwi and "max_bval" in dwi and dwi["b0_threshold"] >= dwi["max_bval"]:
         what = f"dwi.b0_threshold ({dwi['b0_threshold']:g}) is not below dwi.max_bval ({dwi['max_bval']:g})"
@@ -139,3 +140,44 @@ def _model(model: Mapping[str, Any]) -> Iterator[Finding]:
     if group is not None and group in model.get("covariates", []):
         what = f"model.covariates has the group column {group!r}"
         yield _error(("model", "covariates"), what, "the design would hold it twice", "remove it from covariates")
+
+
+def _statistics(model: Mapping[str, Any], inference: Mapping[str, Any]) -> Iterator[Finding]:
+    """Time coding, terms, model and inference that do not go together."""
+    yield from _pieces(model.get("terms", []), model.get("coding"), model.get("knots", []))
+    method, judged = model.get("method", "summary"), inference.get("method", "random_field")
+    if method in ("summary", "robust"):
+        if "change" in model.get("terms", []):
+            why, remedy = "a joint test of all change needs a model of scans", "method: pooled, sandwich or mixed"
+            yield _error(("model", "terms"), f"the term change with method {method}", why, remedy)
+    elif model.get("weighting") in ("visits", "groups"):
+        what, why = f"weighting {model['weighting']} with method {method}", "its covariance has visits and groups in it"
+        yield _error(("model", "weighting"), what, why, "weighting: equal or motion")
+    needs = (("permutation", "summary"), ("wild_bootstrap", "sandwich"))
+    for needed in (needed for judge, needed in needs if judge == judged and needed != method):
+        what = f"inference.method {judged} with model.method {method}"
+        yield _error(("inference", "method"), what, f"it goes with {needed}", f"model.method: {needed}")
+    if inference.get("family_correction") == "min_p" and judged not in dict(needs):
+        what = f"family_correction min_p with inference.method {judged}"
+        yield _error(("inference", "family_correction"), what, "it needs resamples", "inference.method: permutation")
+    if inference.get("bayes_scale") is not None and method != "summary":
+        what, why = f"Bayes factor maps with method {method}", "they follow from t of people's coefficients"
+        yield _error(("inference", "bayes_scale"), what, why, "method: summary")
+
+
+def _pieces(terms: Sequence[str], coding: str | None, knots: Sequence[float]) -> Iterator[Finding]:
+    """Pieces, their knots and their terms."""
+    place = ("model", "knots")
+    if coding == "piecewise" and not knots:
+        yield _error(place, "model.coding is piecewise without knots", "pieces meet there", "name the days: [28]")
+    if knots and coding != "piecewise":
+        yield _error(place, "model.knots without pieces", "only pieces meet at knots", "coding: piecewise")
+    if sorted(set(knots)) != list(knots):
+        yield _error(place, "model.knots is not ascending", str(list(knots)), "put the days in order, each once")
+    number = len(knots) + 1 if coding == "piecewise" else 0
+    known = {f"piece{i}" for i in range(1, number + 1)} if number else {"linear", "quadratic"}
+    wrong = [term for term in terms if term not in known | {"baseline", "level", "change"}]
+    if wrong:
+        why = "pieces have the terms piece1, piece2, …, one more than knots; polynomials have linear and quadratic"
+        what = f"model.terms: {', '.join(wrong)} with coding {coding}"
+        yield _error(("model", "terms"), what, why, "change terms or coding")

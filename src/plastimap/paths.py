@@ -100,7 +100,7 @@ class Paths:
         return [*map(self.native, maps), *errors, self.contrast_r2s]
 
     contrast_r2s = "{folder}/anat/{scan}_desc-contrasts_R2starmap.nii.gz"
-    mpm_quality = "{folder}/anat/{scan}_mpm_quality.json"
+    mpm_quality = "{folder}/anat/{scan}_mpm_tissues_qa.json"
     mpm_qa = "{folder}/anat/{scan}_mpm_qa.json"
     dwi_b0 = "{folder}/dwi/{scan}_desc-preproc_S0map.nii.gz"
     dwi_mask = "{folder}/dwi/{scan}_desc-brain_mask.nii.gz"

@@ -19,7 +19,7 @@ PACKAGE = "plastimap"
 ROOT = Path(__file__).parent
 
 NUMERICAL = frozenset(
-    {"dipy", "matplotlib", "nibabel", "nilearn", "numpy", "pandas", "picsl_greedy", "scipy", "SimpleITK"}
+    {"dipy", "matplotlib", "nibabel", "nilearn", "numba", "numpy", "pandas", "picsl_greedy", "scipy", "SimpleITK"}
 )
 """Packages whose version belongs to a result (each is imported under its distribution's name)."""
 

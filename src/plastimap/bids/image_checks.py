@@ -116,7 +116,7 @@ def _time(file: str, key: str, value: float | None, longest: float) -> Iterator[
 
 
 def _consistent(name: str, echoes: Sequence[Row], label: Label) -> Iterator[Problem]:
-    """One flip angle, one TR, each echo time once."""
+    """One flip angle, one TR, each echo time once in a run, no gap in the numbers of the echoes."""
     for key, values in (
         ("FlipAngle", [row.flip_angle_deg for row in echoes]),
         ("RepetitionTimeExcitation", [row.tr_s for row in echoes]),
@@ -125,11 +125,18 @@ def _consistent(name: str, echoes: Sequence[Row], label: Label) -> Iterator[Prob
         if len(different) > 1:
             why = f"the {name} echoes of {echoes[0].scan} have {', '.join(f'{value:g}' for value in different)}"
             yield Problem(label(echoes[0].path), f"{key} differs between echoes", why, "correct the sidecars")
-    times = [row.echo_time_s for row in echoes if row.echo_time_s is not None]
+    times = [(row.run, row.echo_time_s) for row in echoes if row.echo_time_s is not None]
     if len(set(times)) < len(times):
         why = f"{len(times)} {name} echoes, {len(set(times))} different echo times"
         remedy = "correct EchoTime in the sidecars (is one sidecar inherited by all echoes?)"
         yield Problem(label(echoes[0].path), "two echoes have the same EchoTime", why, remedy)
+    numbers = {row.echo for row in echoes if row.echo is not None}
+    gaps = sorted(set(range(1, max(numbers, default=0))) - numbers)
+    if gaps:
+        absent = ", ".join(map(str, gaps))
+        why = f"{echoes[0].scan} has no {name} echo {absent}, but echo {max(numbers)}; the rest is used"
+        remedy = "add the missing file, or nothing if it was left out on purpose"
+        yield Problem(label(echoes[0].path), "an echo is missing", why, remedy, "notice")
 
 
 def _enough_echoes(rows: Sequence[Row], weightings: Mapping[str, Sequence[Row]], label: Label) -> Iterator[Problem]:

@@ -14,8 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 # Sums may be reordered for vector units; NaN and infinity keep their meaning.
-_compiled: Any = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-_exact: Any = njit(cache=True, nogil=True)
+_compiled: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_exact: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled

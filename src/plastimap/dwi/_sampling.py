@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_compiled: Any = njit(cache=True, nogil=True)
+_compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled

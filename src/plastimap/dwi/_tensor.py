@@ -1,4 +1,8 @@
-"""Compiled core of :mod:`plastimap.dwi.tensor`: small equations and 3 × 3 eigenvalues, voxel after voxel."""
+"""Compiled core of :mod:`plastimap.dwi.tensor`.
+
+Fits run on blocks of voxels side by side, volumes along rows: every inner loop does the same to all voxels of a block,
+which is what vector units want.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_compiled: Any = njit(cache=True, nogil=True)
-# Sums may be reordered for vector units; NaN and infinity keep their meaning.
-_vectorised: Any = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+_compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
+# Sums may be reordered for vector units; NaN and infinity keep their meaning. Divisions by 0 give infinity, as a check
+# for them would keep loops from vector units.
+_vectorised: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 UNKNOWNS = 7
 """Six tensor elements and ln S0."""
@@ -30,14 +35,11 @@ OUTLIER_SD = 3.0
 MOST_OUTLIERS = 1 / 3
 """A voxel with a larger share of outliers is no tensor with outliers: all its volumes are kept."""
 
-LANES = 16
-"""Volumes are filled up to a multiple of this with ones that carry no weight: loops then fill whole vector units."""
-
-ROWS = 8
-"""Unknowns filled up to a multiple of four, and ..."""
+LANES = 128
+"""Voxels of a block: its arrays stay in the processor's fastest cache."""
 
 PRODUCTS = 28
-"""... their products: the lower triangle of the normal equations."""
+"""Lower triangle of the normal equations."""
 
 INVALID, FITTED, FLOORED = 0, 1, 2
 """States of a voxel: not fitted; fitted; fitted with a signal raised to the floor."""
@@ -48,13 +50,13 @@ _ROOT_HALF_BITS = np.int32(np.float32(np.sqrt(0.5)).view(np.int32))
 
 
 class Equations(NamedTuple):
-    """What the normal equations of all voxels share: float32 arrays with volumes (filled up) along rows.
+    """What the normal equations of all voxels share, as float32.
 
     Attributes
     ----------
-    design, inverse : ndarray, shape (8, N)
-        Design matrix and its pseudo-inverse; the last row is 0.
-    products : ndarray, shape (28, N)
+    design, inverse : ndarray, shape (N, 7)
+        Design matrix and its transposed pseudo-inverse.
+    products : ndarray, shape (N, 28)
         Lower triangle of each volume's outer product.
     """
 
@@ -64,7 +66,11 @@ class Equations(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Arrays that a voxel's fit works in; `bits` is the memory of `weights`."""
+    """Arrays of shape (N, LANES) that a block's fit works in, and those of its equations.
+
+    `bits` is the memory of `weights`; `sums` has shape (28, LANES), `factor` too, `step` and `coefficients` (7, LANES);
+    `good` says in which lanes the equations are positive.
+    """
 
     relative: NDArray[np.float32]
     logs: NDArray[np.float32]
@@ -76,17 +82,15 @@ class Room(NamedTuple):
     sums: NDArray[np.float32]
     factor: NDArray[np.float64]
     step: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    good: NDArray[np.bool_]
 
 
 def equations_of(design: NDArray[np.float64]) -> Equations:
     """Prepare a design matrix of shape (N, 7) for :func:`fit_rows`."""
     rows, columns = np.tril_indices(UNKNOWNS)
-    parts = ((design.T, ROWS), (np.linalg.pinv(design), ROWS), ((design[:, rows] * design[:, columns]).T, PRODUCTS))
-    width = -(-len(design) // LANES) * LANES
-    filled = [np.zeros((height, width), dtype=np.float32) for _, height in parts]
-    for whole, (part, _) in zip(filled, parts, strict=True):
-        whole[: len(part), : len(design)] = part
-    return Equations(*filled)
+    parts = (design, np.linalg.pinv(design).T, design[:, rows] * design[:, columns])
+    return Equations(*(np.ascontiguousarray(part, dtype=np.float32) for part in parts))
 
 
 @_vectorised
@@ -135,7 +139,8 @@ def logarithms(x: NDArray, bits: NDArray, result: NDArray) -> None:
     result : ndarray of float32, shape (N,)
     """
     for n in range(x.size):
-        power = (bits[n] - _ROOT_HALF_BITS) >> np.int32(23)
+        # Without these conversions numba would go on in 64 bits, in which vector units cannot shift.
+        power = np.int32(np.int32(bits[n] - _ROOT_HALF_BITS) >> np.int32(23))
         result[n] = np.float32(power) * _LOG2
         bits[n] -= power << np.int32(23)
     for n in range(x.size):
@@ -151,61 +156,87 @@ def logarithms(x: NDArray, bits: NDArray, result: NDArray) -> None:
 
 @_vectorised
 def _predict(coefficients: NDArray, design: NDArray, logs: NDArray) -> None:
-    """Logarithms that the coefficients predict; `design` has shape (8, N)."""
-    one, two, three, four, five, six, seven = coefficients[:UNKNOWNS].astype(np.float32)
-    for n in range(logs.size):
-        value = one * design[0, n] + two * design[1, n] + three * design[2, n] + four * design[3, n]
-        value += five * design[4, n] + six * design[5, n] + seven * design[6, n]
-        logs[n] = min(max(value, np.float32(-LARGEST_LOG)), np.float32(LARGEST_LOG))
+    """Logarithms (N, LANES) that the coefficients (7, LANES) predict."""
+    c = coefficients.astype(np.float32)
+    low, high = np.float32(-LARGEST_LOG), np.float32(LARGEST_LOG)
+    for n in range(logs.shape[0]):
+        row, line = design[n], logs[n]
+        d0, d1, d2, d3, d4, d5, d6 = row[0], row[1], row[2], row[3], row[4], row[5], row[6]
+        for lane in range(LANES):
+            value = d0 * c[0, lane] + d1 * c[1, lane] + d2 * c[2, lane] + d3 * c[3, lane]
+            value += d4 * c[4, lane] + d5 * c[5, lane] + d6 * c[6, lane]
+            line[lane] = min(max(value, low), high)
 
 
 @_vectorised
-def _dots(one: NDArray, others: NDArray, result: NDArray) -> None:
-    """Products of a vector (N,) with vectors (4 k, N), four at a time: that keeps the processor's pipelines full."""
-    for group in range(0, result.size, 4):
-        first, second, third, fourth = others[group], others[group + 1], others[group + 2], others[group + 3]
-        sum1 = sum2 = sum3 = sum4 = np.float32(0)
-        for n in range(one.size):
-            value = one[n]
-            sum1 += value * first[n]
-            sum2 += value * second[n]
-            sum3 += value * third[n]
-            sum4 += value * fourth[n]
-        result[group], result[group + 1], result[group + 2], result[group + 3] = sum1, sum2, sum3, sum4
+def _products(weights: NDArray, values: NDArray, sums: NDArray) -> None:
+    """Sums over volumes of values (N, LANES) times each column of weights (N, k), into sums (k, LANES)."""
+    k = weights.shape[1]
+    sums[:k] = np.float32(0)
+    for n in range(values.shape[0]):
+        row, line = weights[n], values[n]
+        for group in range(0, k - 3, 4):
+            w0, w1, w2, w3 = row[group], row[group + 1], row[group + 2], row[group + 3]
+            one, two, three, four = sums[group], sums[group + 1], sums[group + 2], sums[group + 3]
+            for lane in range(LANES):
+                value = line[lane]
+                one[lane] += w0 * value
+                two[lane] += w1 * value
+                three[lane] += w2 * value
+                four[lane] += w3 * value
+        for single in range(k - k % 4, k):
+            weight, total = row[single], sums[single]
+            for lane in range(LANES):
+                total[lane] += weight * line[lane]
 
 
-@_compiled
-def _factorise(matrix: NDArray) -> bool:
-    """Cholesky factor in place (lower triangle, reciprocal diagonal); False where the matrix is not positive."""
-    for i in range(matrix.shape[0]):
+@_vectorised
+def _factorise(factor: NDArray, good: NDArray) -> None:
+    """Cholesky factors in place, all lanes at once; `good` tells where the matrix is positive.
+
+    `factor`, shape (28, LANES), holds the lower triangle row after row; its diagonal becomes the reciprocal.
+    """
+    good[:] = True
+    for i in range(UNKNOWNS):
+        first = i * (i + 1) // 2
         for j in range(i + 1):
-            total = matrix[i, j] * (1.0 + RIDGE) if i == j else matrix[i, j]
+            total, other = factor[first + j], j * (j + 1) // 2
             for m in range(j):
-                total -= matrix[i, m] * matrix[j, m]
+                left, right = factor[first + m], factor[other + m]
+                for lane in range(LANES):
+                    total[lane] -= left[lane] * right[lane]
             if i != j:
-                matrix[i, j] = total * matrix[j, j]
-            elif total > 0.0:
-                # Divisions are slow: the diagonal is needed as its reciprocal only.
-                matrix[i, i] = 1.0 / np.sqrt(total)
+                pivot = factor[other + j]
+                for lane in range(LANES):
+                    total[lane] *= pivot[lane]
             else:
-                return False
-    return True
+                for lane in range(LANES):
+                    positive = total[lane] > 0.0
+                    good[lane] = good[lane] and positive
+                    total[lane] = 1.0 / np.sqrt(total[lane] if positive else 1.0)
 
 
-@_compiled
+@_vectorised
 def _substitute(factor: NDArray, right: NDArray) -> None:
-    """Solve in place with the factor of :func:`_factorise`."""
-    k = right.size
-    for i in range(k):
-        total = right[i]
+    """Solve in place, right sides (7, LANES), with the factors of :func:`_factorise`."""
+    for i in range(UNKNOWNS):
+        first, total = i * (i + 1) // 2, right[i]
         for m in range(i):
-            total -= factor[i, m] * right[m]
-        right[i] = total * factor[i, i]
-    for i in range(k - 1, -1, -1):
+            line, known = factor[first + m], right[m]
+            for lane in range(LANES):
+                total[lane] -= line[lane] * known[lane]
+        pivot = factor[first + i]
+        for lane in range(LANES):
+            total[lane] *= pivot[lane]
+    for i in range(UNKNOWNS - 1, -1, -1):
         total = right[i]
-        for m in range(i + 1, k):
-            total -= factor[m, i] * right[m]
-        right[i] = total * factor[i, i]
+        for m in range(i + 1, UNKNOWNS):
+            line, known = factor[m * (m + 1) // 2 + i], right[m]
+            for lane in range(LANES):
+                total[lane] -= line[lane] * known[lane]
+        pivot = factor[i * (i + 1) // 2 + i]
+        for lane in range(LANES):
+            total[lane] *= pivot[lane]
 
 
 @_compiled
@@ -224,7 +255,7 @@ def fit_rows(
 
     Parameters
     ----------
-    signals : ndarray of float32, shape (n, N)
+    signals : ndarray of float32, shape (N, n)
     b0_weights : ndarray of float32, shape (N,)
         Their products with the signals sum to the level near which signals are brought to 1.
     equations : Equations
@@ -242,122 +273,125 @@ def fit_rows(
     int
         Outliers left out.
     """
-    n_volumes = signals.shape[1]
-    room = _room(equations.design.shape[1])
+    room = _room(signals.shape[0])
+    level, state = np.empty(LANES, np.float32), np.empty(LANES, np.int8)
     n_outliers = 0
-    for voxel in range(signals.shape[0]):
-        level, states[voxel] = _normalise(signals[voxel], b0_weights, room.relative)
-        coefficients = fitted[voxel]
-        if states[voxel] == INVALID:
-            coefficients[:] = np.nan
-            continue
+    for start in range(0, signals.shape[1], LANES):
+        width = min(LANES, signals.shape[1] - start)
+        # Lanes without a voxel hold what cannot go wrong.
+        room.predicted[:] = np.float32(1)
+        room.predicted[:, :width] = signals[:, start : start + width]
+        _normalise(room.predicted, b0_weights, room.relative, level, state)
         room.kept[:] = np.float32(1)
-        coefficients[:] = 0.0
-        _start(equations, room, coefficients, 1 if rounds else 2)
+        _start(equations, room, 1 if rounds else 2)
         for _ in range(rounds):
-            _reweight(equations, room, coefficients)
+            _reweight(equations, room)
         if robust:
-            n_outliers += _without_outliers(equations, room, coefficients, rounds, n_volumes)
-        _predict(coefficients, equations.design, room.predicted)
-        exponentials(room.predicted, room.weights, room.bits, room.powers)
-        square = 0.0
-        for n in range(n_volumes):
-            square += (room.relative[n] - room.weights[n]) ** 2
-        coefficients[UNKNOWNS - 1] += np.log(level)
-        freedom = n_volumes - UNKNOWNS
-        coefficients[UNKNOWNS] = level * np.sqrt(square / freedom) if freedom > 0 else np.nan
+            n_outliers += _without_outliers(equations, room, rounds, state[:width])
+        states[start : start + width] = state[:width]
+        _write(equations, room, level, state, fitted[start : start + width])
     return n_outliers
 
 
 @_compiled
-def _room(width: int) -> Room:
-    line = np.ones((5, width), np.float32)
+def _room(n_volumes: int) -> Room:
+    whole = np.ones((5, n_volumes, LANES), np.float32)
     return Room(
-        line[0],
-        line[1],
-        line[2],
-        line[3],
-        line[4],
-        line[3].view(np.int32),
-        np.empty(width, np.int32),
-        np.empty(PRODUCTS, np.float32),
-        np.empty((UNKNOWNS, UNKNOWNS)),
-        np.empty(UNKNOWNS),
+        whole[0],
+        whole[1],
+        whole[2],
+        whole[3],
+        whole[4],
+        whole[3].view(np.int32),
+        np.empty((n_volumes, LANES), np.int32),
+        np.empty((PRODUCTS, LANES), np.float32),
+        np.empty((PRODUCTS, LANES)),
+        np.empty((UNKNOWNS, LANES)),
+        np.empty((UNKNOWNS, LANES)),
+        np.empty(LANES, np.bool_),
     )
 
 
 @_vectorised
-def _normalise(signals: NDArray, b0_weights: NDArray, relative: NDArray) -> tuple[float, int]:
-    """Signals over their level, raised to the floor; that level, and the voxel's state."""
-    level, poison = np.float32(0), np.float32(0)
-    for n in range(signals.size):
-        level += signals[n] * b0_weights[n]
-        poison += signals[n] * np.float32(0)
-    # 0 times anything finite is 0.
-    if poison != 0 or not level > 0:
-        return np.nan, INVALID
-    inverse, n_low = np.float32(1) / level, 0
-    for n in range(signals.size):
-        value = signals[n] * inverse
-        n_low += value < np.float32(FLOOR)
-        relative[n] = max(value, np.float32(FLOOR))
-    return float(level), FLOORED if n_low else FITTED
+def _normalise(signals: NDArray, b0_weights: NDArray, relative: NDArray, level: NDArray, state: NDArray) -> None:
+    """Signals over their level, raised to the floor; the levels, and the voxels' states."""
+    poison, n_low = np.zeros(LANES, np.float32), np.zeros(LANES, np.int32)
+    level[:] = np.float32(0)
+    for n in range(signals.shape[0]):
+        weight, line = b0_weights[n], signals[n]
+        for lane in range(LANES):
+            level[lane] += line[lane] * weight
+            # 0 times anything finite is 0.
+            poison[lane] += line[lane] * np.float32(0)
+    for lane in range(LANES):
+        if poison[lane] != 0 or not level[lane] > 0:
+            state[lane], level[lane] = INVALID, np.nan
+        else:
+            state[lane] = FITTED
+    inverse, floor = np.float32(1) / level, np.float32(FLOOR)
+    for n in range(signals.shape[0]):
+        line, made = signals[n], relative[n]
+        for lane in range(LANES):
+            value = line[lane] * inverse[lane]
+            n_low[lane] += value < floor
+            # What is not to be fitted is 1 here (no comparison holds for NaN).
+            made[lane] = max(value, floor) if value == value else np.float32(1)
+    for lane in range(LANES):
+        if state[lane] == FITTED and n_low[lane]:
+            state[lane] = FLOORED
 
 
 @_compiled
-def _start(equations: Equations, room: Room, coefficients: NDArray, steps: int) -> None:
+def _start(equations: Equations, room: Room, steps: int) -> None:
     """Plain least squares of the logarithms; a second step removes what single precision left of the first."""
     # The logarithm's mantissas overwrite what they are made of.
     room.weights[:] = room.relative
-    logarithms(room.weights, room.bits, room.logs)
-    room.predicted[:] = room.logs
-    for step in range(steps):
-        if step:
-            _predict(coefficients, equations.design, room.predicted)
-            for n in range(room.logs.size):
-                room.predicted[n] = room.logs[n] - room.predicted[n]
-        _dots(room.predicted, equations.inverse, room.sums[:ROWS])
-        for k in range(UNKNOWNS):
-            coefficients[k] += room.sums[k]
+    logarithms(room.weights.ravel(), room.bits.ravel(), room.logs.ravel())
+    _products(equations.inverse, room.logs, room.sums)
+    room.coefficients[:] = room.sums[:UNKNOWNS]
+    for _ in range(steps - 1):
+        _predict(room.coefficients, equations.design, room.predicted)
+        room.predicted[:] = room.logs - room.predicted
+        _products(equations.inverse, room.predicted, room.sums)
+        room.coefficients[:] += room.sums[:UNKNOWNS]
 
 
-@_compiled
-def _reweight(equations: Equations, room: Room, coefficients: NDArray) -> None:
+@_vectorised
+def _reweight(equations: Equations, room: Room) -> None:
     """One weighted fit in place: weights are the squared predicted signals times `kept`."""
-    logs, predicted, weights = room.logs, room.predicted, room.weights
-    _predict(coefficients, equations.design, predicted)
+    _predict(room.coefficients, equations.design, room.predicted)
+    predicted, weights = room.predicted.ravel(), room.weights.ravel()
+    logs, kept = room.logs.ravel(), room.kept.ravel()
+    exponentials(predicted, weights, room.bits.ravel(), room.powers.ravel())
     for n in range(logs.size):
-        weights[n] = predicted[n] + predicted[n]
-        predicted[n] = logs[n] - predicted[n]
-    exponentials(weights, weights, room.bits, room.powers)
-    for n in range(logs.size):
-        weights[n] *= room.kept[n]
-        predicted[n] *= weights[n]
-    _dots(predicted, equations.design, room.sums[:ROWS])
-    for k in range(UNKNOWNS):
-        room.step[k] = room.sums[k]
-    _dots(weights, equations.products, room.sums)
-    entry = 0
+        weights[n] = weights[n] * weights[n] * kept[n]
+        predicted[n] = (logs[n] - predicted[n]) * weights[n]
+    _products(equations.design, room.predicted, room.sums)
+    room.step[:] = room.sums[:UNKNOWNS]
+    _products(equations.products, room.weights, room.sums)
+    room.factor[:] = room.sums
     for i in range(UNKNOWNS):
-        for j in range(i + 1):
-            room.factor[i, j] = room.sums[entry]
-            entry += 1
+        room.factor[i * (i + 1) // 2 + i] *= 1.0 + RIDGE
+    _factorise(room.factor, room.good)
+    _substitute(room.factor, room.step)
     # Where the weights leave no tensor determined, the last fit stands.
-    if _factorise(room.factor):
-        _substitute(room.factor, room.step)
-        for k in range(UNKNOWNS):
-            coefficients[k] += room.step[k]
+    for k in range(UNKNOWNS):
+        for lane in range(LANES):
+            room.coefficients[k, lane] += room.step[k, lane] if room.good[lane] else 0.0
 
 
 @_compiled
-def _without_outliers(equations: Equations, room: Room, coefficients: NDArray, rounds: int, n_volumes: int) -> int:
+def _without_outliers(equations: Equations, room: Room, rounds: int, state: NDArray) -> int:
     """Fit in place with weights for how well a volume fits, then without those that do not; how many these are."""
     n_left = 0
     for turn in range(2 * rounds):
-        _predict(coefficients, equations.design, room.predicted)
-        exponentials(room.predicted, room.weights, room.bits, room.powers)
-        n_left = _judge(room.relative[:n_volumes], room.weights[:n_volumes], room.kept[:n_volumes], turn >= rounds)
-        _reweight(equations, room, coefficients)
+        _predict(room.coefficients, equations.design, room.predicted)
+        exponentials(room.predicted.ravel(), room.weights.ravel(), room.bits.ravel(), room.powers.ravel())
+        n_left = 0
+        for lane in range(state.size):
+            if state[lane] != INVALID:
+                n_left += _judge(room.relative[:, lane], room.weights[:, lane], room.kept[:, lane], turn >= rounds)
+        _reweight(equations, room)
     return n_left
 
 
@@ -380,6 +414,26 @@ def _judge(signals: NDArray, predicted: NDArray, kept: NDArray, final: bool) -> 
         kept[:] = np.float32(1)
         return 0
     return n_left
+
+
+@_vectorised
+def _write(equations: Equations, room: Room, level: NDArray, state: NDArray, fitted: NDArray) -> None:
+    """Coefficients in signal units and the residuals' standard deviation, a voxel per row; NaN where invalid."""
+    _predict(room.coefficients, equations.design, room.predicted)
+    exponentials(room.predicted.ravel(), room.weights.ravel(), room.bits.ravel(), room.powers.ravel())
+    square = np.zeros(LANES, np.float32)
+    for n in range(room.relative.shape[0]):
+        found, wanted = room.weights[n], room.relative[n]
+        for lane in range(LANES):
+            square[lane] += (wanted[lane] - found[lane]) ** 2
+    freedom = room.relative.shape[0] - UNKNOWNS
+    for lane in range(fitted.shape[0]):
+        for k in range(UNKNOWNS):
+            fitted[lane, k] = room.coefficients[k, lane] if state[lane] != INVALID else np.nan
+        # In noise without signal ln S0 can be anything; it is cut where predictions are.
+        intercept = min(max(fitted[lane, UNKNOWNS - 1], -LARGEST_LOG), LARGEST_LOG)
+        fitted[lane, UNKNOWNS - 1] = intercept + np.log(level[lane])
+        fitted[lane, UNKNOWNS] = level[lane] * np.sqrt(square[lane] / freedom) if freedom > 0 else np.nan
 
 
 @_compiled

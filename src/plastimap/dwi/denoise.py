@@ -1,9 +1,8 @@
 """Noise out of a diffusion series by the Marchenko–Pastur law (MP-PCA).
 
 A patch of n voxels × N volumes of pure noise has covariance eigenvalues of a known, bounded distribution. What
-exceeds it is signal; the rest is left out, and what noise adds to the signal's components is shrunk away. Patches
-overlap and are averaged, those with fewer signal components counting more (Manjón 2013,
-doi:10.1371/journal.pone.0073021).
+exceeds it is signal; the rest is left out. Patches overlap and are averaged, those with fewer signal components
+counting more (Manjón 2013, doi:10.1371/journal.pone.0073021).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def denoise_mppca(
     *,
     mask: NDArray[np.bool_] | None = None,
     stride: int | None = None,
-    shrink: bool = True,
+    shrink: bool = False,
     rician: bool = False,
     threads: int = 1,
 ) -> Denoised:
@@ -68,8 +67,9 @@ def denoise_mppca(
         Voxels between neighbouring patches, at most the patch's edge. The patch's radius when not given: large patches
         then cost an eighth or less of what all of them would, at nearly the same result.
     shrink : bool
-        Scale the kept components to what is nearest to the signal (Gavish 2017, doi:10.1109/TIT.2017.2653801). False:
-        keep them whole, as other programs do.
+        Scale the kept components to what is nearest to the signal in mean square (Gavish 2017,
+        doi:10.1109/TIT.2017.2653801). Images then have a tenth less error, but weak directional components fade, and
+        FA comes out .01 lower; so the default is to keep them whole.
     rician : bool
         Take the bias of magnitude data off, which is near half of sigma²/signal (Koay 2006,
         doi:10.1016/j.jmr.2006.01.016). Good for weak signals of high shells.

@@ -49,13 +49,13 @@ SHELL_WIDTH = 100.0
 COMPARED_VOXELS = 20_000
 """Voxels at which images are compared; more cost time and change nothing."""
 
-NMI_ITERATIONS = (30, 15)
+NMI_ITERATIONS = (60, 30, 15)
 """Steps of the registration of a shell's mean to b = 0, coarse grid first."""
 
 OUTLIER_SD = 4.0
 """A slice that lies so many robust standard deviations below its prediction has lost signal."""
 
-LEAST_LOSS = 0.08
+LEAST_LOSS = 0.1
 """... if it also lost this share of it."""
 
 LEAST_SLICE_SHARE = 0.3
@@ -125,8 +125,8 @@ def correct_motion(
     phase_encoding : {"i", "i-", "j", "j-", "k", "k-"}, optional
         BIDS ``PhaseEncodingDirection``. Without it eddy currents are not corrected, and a note says so.
     rigid : callable, optional
-        ``rigid(fixed, moving, *, metric, fixed_mask, initial, iterations) -> pull matrix`` for images of different
-        contrast; :func:`plastimap.registration.rigid` when not given.
+        ``rigid(fixed, moving, *, metric, initial, iterations) -> pull matrix`` for images of different contrast;
+        :func:`plastimap.registration.rigid` when not given.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def correct_motion(
         shell = _Shell(members, g[members], phase)
         outliers += _align_shell(series, shell)
         if phase is not None and members.size >= LEAST_FOR_MODEL:
-            _centre_eddy(series, shell)
+            _centre_eddy(series, shell, phase)
         _shell_to_b0(series, members, b0, rigid or _default_rigid())
     return _result(series, g, phase, tuple(sorted(outliers)), notes)
 
@@ -220,8 +220,7 @@ class _Series:
         self.transforms = [np.eye(4) for _ in self.volumes]
         self._sd_per_mm = 1 / _FWHM_PER_SD / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
         # The brain's border holds most of what motion changes; a rim of air around it belongs to the comparison.
-        self.compared = np.asarray(ndimage.binary_dilation(mask, iterations=2), dtype=bool)
-        compared = np.argwhere(self.compared).astype(np.float64)
+        compared = np.argwhere(ndimage.binary_dilation(mask, iterations=2)).astype(np.float64)
         self.frame = Frame(affine, compared[:: max(1, round(len(compared) / COMPARED_VOXELS))])
         self.brain = Frame(affine, np.argwhere(mask).astype(np.float64))
         self._smoothed: dict[tuple[int, float], NDArray[np.float32]] = {}
@@ -380,8 +379,9 @@ def lost_slices(measured: NDArray[np.float64], expected: NDArray[np.float64]) ->
         return judged
     # Where all volumes lie beside their predictions, as at the border of the field of view, that is no loss.
     change -= np.median(change, axis=0)
-    spread = 1.4826 * float(np.median(np.abs(change[judged])))
-    return judged & (change < -max(OUTLIER_SD * spread, LEAST_LOSS))
+    # A slice whose volumes all lie far from their predictions is one that the model does not know well.
+    spread = 1.4826 * np.maximum(np.median(np.abs(change), axis=0), np.median(np.abs(change[judged])))
+    return judged & (change < -np.maximum(OUTLIER_SD * spread, LEAST_LOSS))
 
 
 def _predicted_slices(
@@ -399,20 +399,19 @@ def _predicted_slices(
     return np.maximum(total, 0).reshape(shape).astype(np.float32)
 
 
-def _centre_eddy(series: _Series, shell: _Shell) -> None:
+def _centre_eddy(series: _Series, shell: _Shell, phase: NDArray[np.float64]) -> None:
     """Take the distortion that all volumes of a shell share out of their matrices.
 
     Volumes that are only compared with each other agree on a space that is as distorted as they are on average. Eddy
     currents are proportional to the gradient, so what the stretches have beside a term linear in the b-vectors, their
     intercept, is not theirs.
     """
-    assert shell.phase is not None
-    stretches = np.stack([eddy_and_turn(series.transforms[i], shell.phase)[0] for i in shell.members])
+    stretches = np.stack([eddy_and_turn(series.transforms[i], phase)[0] for i in shell.members])
     design = np.column_stack([np.ones(len(stretches)), shell.bvecs])
     if np.linalg.cond(design) > 20:
         return
     shared = np.linalg.lstsq(design, stretches, rcond=None)[0][0]
-    back = np.linalg.inv(eddy_matrix(shared, shell.phase, series.frame.centre))
+    back = np.linalg.inv(eddy_matrix(shared, phase, series.frame.centre))
     for i in shell.members:
         series.transforms[i] = series.transforms[i] @ back
 
@@ -420,9 +419,7 @@ def _centre_eddy(series: _Series, shell: _Shell) -> None:
 def _shell_to_b0(series: _Series, members: NDArray[np.intp], b0: NDArray[np.intp], rigid: Rigid) -> None:
     """Move a whole shell onto the b = 0 image."""
     fixed, moving = (Volume(series.mean(indices), series.affine) for indices in (b0, members))
-    common = rigid(
-        fixed, moving, metric="NMI", fixed_mask=series.compared, initial=np.eye(4), iterations=NMI_ITERATIONS
-    )
+    common = rigid(fixed, moving, metric="NMI", initial=np.eye(4), iterations=NMI_ITERATIONS)
     for i in members:
         series.transforms[i] = series.transforms[i] @ common
 

@@ -2,7 +2,7 @@
 
 Fibres go on in their own direction. Where a table of b-vectors has an axis reversed or two exchanged, the directions
 still vary smoothly, but neighbours along a fibre no longer point at each other (Schilling 2019,
-doi:10.1016/j.mri.2019.01.005).
+doi:10.1016/j.mri.2019.01.018).
 """
 
 from __future__ import annotations

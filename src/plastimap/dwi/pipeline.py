@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from plastimap.dwi.denoise import denoise_mppca
 from plastimap.dwi.drift import drift_gains
+from plastimap.dwi.freewater import TooFewShells, fit_free_water
 from plastimap.dwi.gradients import LEAST_DIRECTIONS, check_gradients, fsl_to_world
 from plastimap.dwi.mask import brain_mask
 from plastimap.dwi.motion import MotionCorrected, correct_motion, shells
@@ -18,6 +19,8 @@ from plastimap.dwi.qspace import contrast_to_noise
 from plastimap.dwi.tensor import Method, colour_fa, fit_tensor
 from plastimap.dwi.unring import unring as without_ringing
 from plastimap.images import Volume
+
+SCALARS = ("fa", "md", "ad", "rd")
 
 QA_VOXELS = 3000
 """Voxels on which contrast and noise are compared."""
@@ -33,7 +36,9 @@ class DwiMaps:
     ----------
     fa : ndarray, shape (X, Y, Z)
     md, ad, rd : ndarray
-        µm²/ms.
+        µm²/ms; these four of the tissue beside free water where that was asked for and can be told.
+    water : ndarray or None
+        Share of free water where it was asked for and can be told.
     s0 : ndarray
         Fitted signal at b = 0.
     direction : ndarray, shape (X, Y, Z, 3)
@@ -59,6 +64,7 @@ class DwiMaps:
     md: Image
     ad: Image
     rd: Image
+    water: Image | None
     s0: Image
     direction: Image
     tensor: Image
@@ -98,6 +104,7 @@ def process_dwi(
     fit: Method = "wls",
     b0_threshold: float = 50,
     max_bval: float = 1500,
+    free_water: bool = False,
     phase_encoding: str | None = None,
     partial_fourier: float | None = None,
     mask: NDArray[np.bool_] | None = None,
@@ -124,6 +131,9 @@ def process_dwi(
         s/mm²; at or below it a volume counts as b = 0.
     max_bval : float
         s/mm²; shells above it are left out of the tensor fit where enough directions remain below.
+    free_water : bool
+        Whether FA, MD, AD and RD are those of the tissue beside free water. Needs two shells; else a note says that
+        they are those of the voxel.
     phase_encoding : str, optional
         BIDS ``PhaseEncodingDirection``; without it eddy currents are not corrected.
     partial_fourier : float, optional
@@ -172,14 +182,19 @@ def process_dwi(
     )
     table = check_table(tensor.direction, tensor.fa, volume.affine)
     sigma = float("nan") if made.sigma is None else float(np.nanmedian(made.sigma[first_mask]))
+    maps: dict[str, Any] = {name: getattr(tensor, name) for name in (*SCALARS, "s0", "direction", "tensor", "residual")}
+    maps["water"], notes = None, ()
+    if free_water:
+        tissue, notes = _tissue(made, b, final_mask, b0_threshold)
+        maps |= tissue
     return DwiMaps(
-        **{name: getattr(tensor, name) for name in ("fa", "md", "ad", "rd", "s0", "direction", "tensor", "residual")},
+        **maps,
         colour_fa=colour_fa(tensor),
         sigma=made.sigma,
         rank=made.rank,
         mean_b0=mean_b0,
         mask=final_mask,
-        notes=made.notes + tensor.notes + table.notes,
+        notes=made.notes + tensor.notes + table.notes + notes,
         qa={
             "n_volumes": int(b.size),
             "n_b0": int(b0.sum()),
@@ -190,6 +205,17 @@ def process_dwi(
             "bvec_table": {"best": table.best, "coherence_gain": table.gain},
         },
     )
+
+
+def _tissue(
+    series: _Prepared, bvals: NDArray[np.float64], mask: NDArray[np.bool_], b0_threshold: float
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Maps of the tissue beside free water, and of the water; a note where a single shell cannot tell them apart."""
+    try:
+        made = fit_free_water(series.data, bvals, series.bvecs, mask=mask, b0_threshold=b0_threshold)
+    except TooFewShells as problem:
+        return {"water": None}, (f"FA, MD, AD and RD are not corrected for free water: {problem}",)
+    return {"water": made.fraction, **{name: getattr(made, name) for name in SCALARS}}, ()
 
 
 def _denoised(series: _Prepared, mask: NDArray[np.bool_], *, stride: int | None, rician: bool) -> _Prepared:

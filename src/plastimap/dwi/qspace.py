@@ -85,5 +85,5 @@ def contrast_to_noise(signals: NDArray[np.floating], bvecs: NDArray[np.float64])
     """
     predicted = prediction_weights(bvecs, signals) @ signals
     errors = (predicted - signals).std(axis=0)
-    good = errors > 0
+    good = errors > np.finfo(np.float32).eps * np.abs(signals).max()
     return float(np.median(predicted.std(axis=0)[good] / errors[good])) if good.any() else float("nan")

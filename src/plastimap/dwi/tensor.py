@@ -1,6 +1,6 @@
 """Diffusion tensor: fit and scalar maps.
 
-Signals are worked on in single precision, voxel after voxel in compiled code; what has to be exact, the solution of
+Signals are worked on in single precision, in compiled code; what has to be exact, the solution of
 each voxel's equations, runs in double precision.
 """
 
@@ -130,7 +130,7 @@ def fit_tensor(
     level = (is_b0 if is_b0.any() else np.ones_like(is_b0)).astype(np.float32)
     level /= level.sum()
     n_outliers = 0
-    for rows, signals in _chunks(data, where, used):
+    for rows, signals in chunks(data, where, used):
         n_outliers += fit_rows(
             signals, level, equations, _ROUNDS[method], method == "robust", fitted[rows], states[rows]
         )
@@ -194,8 +194,8 @@ def tensor_design(bvals: NDArray[np.float64], bvecs: NDArray[np.float64]) -> NDA
     return np.column_stack([-bvals[:, None] * quadratic, np.ones_like(bvals)])
 
 
-def _chunks(data: NDArray, where: NDArray[np.bool_], used: NDArray[np.bool_]) -> Iterator[tuple[slice, Rows]]:
-    """Signals (n, N) of the mask's voxels in the order of `where`, some at a time, with their rows."""
+def chunks(data: NDArray, where: NDArray[np.bool_], used: NDArray[np.bool_]) -> Iterator[tuple[slice, Rows]]:
+    """Signals (N, n) of the mask's voxels in the order of `where`, some at a time, with their rows in the result."""
     volumes = np.flatnonzero(used)
     every = volumes.size == data.shape[3]
     # As NIfTI stores it, whole volumes one after the other: each is read along its own voxels.
@@ -209,8 +209,8 @@ def _chunks(data: NDArray, where: NDArray[np.bool_], used: NDArray[np.bool_]) ->
         series = np.ascontiguousarray(data).reshape(-1, data.shape[3])
     for start in range(0, places.size, CHUNK):
         own = places[start : start + CHUNK]
-        part = series[:, own].T if by_volume else series[own]
-        part = part if every or by_volume else part[:, volumes]
+        part = series[:, own] if by_volume else series[own].T
+        part = part if every or by_volume else part[volumes]
         yield slice(start, start + own.size), np.ascontiguousarray(part, dtype=np.float32)
 
 

@@ -19,7 +19,7 @@ N_SHIFTS = 10
 CHUNK_LINES = 64
 """Lines shifted at a time."""
 
-_compiled: Any = njit(cache=True, nogil=True)
+_compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 class RingingProblem(ValueError):

@@ -30,8 +30,8 @@ LEAST_ECHOES = 4
 LONGEST_ECHO_S = 0.2
 """An echo time above this is taken for milliseconds, and refused."""
 
-CHUNK = 1 << 15
-"""Voxels per step: what is copied on the way stays small."""
+CHUNK = 1 << 13
+"""Voxels per step: what is copied on the way stays in the cache. A multiple of the kernels' blocks."""
 
 
 @dataclass(frozen=True)
@@ -107,22 +107,27 @@ def fit_estatics(
     images = [np.asarray(image) for each in echoes.values() for image in each]
     order = memory_order(images[0])
     flat = [image.reshape(-1, order=order) for image in images]
-    kind = np.float32 if all(image.dtype == np.float32 for image in flat) else np.float64
     where = chosen_voxels(mask, images[0].shape, order)
-    values = np.full((1 + 2 * len(times), images[0].size), np.nan, dtype=np.float32)
+    values = np.empty((1 + 2 * len(times), images[0].size), dtype=np.float32)
+    if where.size < images[0].size:
+        values.fill(np.nan)
+    # Kernels work on whole blocks: what lies beyond the last voxel is 1, and its fit is left behind.
+    signals = np.ones((len(flat), CHUNK), dtype=np.float32)
+    part = np.empty((1 + 2 * len(times), CHUNK), dtype=np.float32)
+    into = (part[0], part[1 : 1 + len(times)], part[1 + len(times) :])
     n_invalid = 0
     for start in range(0, where.size, CHUNK):
         voxels = where[start : start + CHUNK]
         # A run of neighbours is a view, and reading it costs no index.
         run = slice(voxels[0], voxels[-1] + 1) if voxels[-1] - voxels[0] + 1 == voxels.size else voxels
-        signals = np.stack([image[run] for image in flat], dtype=kind)
-        part = np.empty((1 + 2 * len(times), voxels.size))
-        into = (part[0], part[1 : 1 + len(times)], part[1 + len(times) :])
+        for row, image in zip(signals, flat, strict=True):
+            row[: voxels.size] = image[run]
+        signals[:, voxels.size :] = 1
         if method == "robust":
             n_invalid += fit_lines_robust(signals, *scheme, *into)
         else:
             n_invalid += fit_lines(signals, *scheme, 0 if method == "ols" else int(method[-1]), *into)
-        values[:, run] = part
+        values[:, run] = part[:, : voxels.size]
     maps = [row.reshape(images[0].shape, order=order) for row in values]
     return EstaticsFit(
         r2s=maps[0],

@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-EXPECTED_3T: dict[str, dict[str, tuple[float, float]]] = {
-    "R1": {"GM": (0.60, 0.70), "WM": (0.95, 1.15)},
-    "R2s": {"GM": (15.0, 18.0), "WM": (20.0, 25.0)},
-    "MTsat": {"GM": (0.8, 1.0), "WM": (1.6, 2.0)},
-    "PD": {"WM": (69.0, 69.0)},
-}
-"""Usual medians of healthy adults at 3 T, in the maps' units."""
-
-MARGIN = 0.15
-"""Share by which a median may lie outside the usual range before it is named."""
+from plastimap.usual import USUAL, is_unusual
 
 PURE = 0.95
 """Tissue probability from which a voxel counts as pure."""
@@ -109,10 +100,10 @@ def assess_maps(
 
 
 def _unusual(name: str, tissue: str, median: float) -> list[str]:
-    usual = EXPECTED_3T.get(name, {}).get(tissue)
-    if usual is None or usual[0] * (1 - MARGIN) <= median <= usual[1] * (1 + MARGIN):
+    if not is_unusual(name, tissue, median):
         return []
-    return [f"median {name} of {tissue} is {median:.3g}; {usual[0]:g} to {usual[1]:g} is usual in adults at 3 T"]
+    low, high = USUAL[name][tissue]
+    return [f"median {name} of {tissue} is {median:.3g}; {low:g} to {high:g} is usual in adults at 3 T"]
 
 
 def _eroded(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.report.inputs import ScanInputs
-from plastimap.report.style import EXPECTED_MARGIN, style_of
+from plastimap.report.style import style_of
 from plastimap.report.tables import number, scalars
+from plastimap.usual import is_unusual
 
 MOTION_LIMIT_MM = 2.0
 """Displacement of a diffusion volume from which it deserves a look: about one voxel."""
@@ -114,7 +115,7 @@ def _median_check(map_name: str, tissue: str, value: float) -> Check:
     if expected is None:
         return Check(label, number(value))
     low, high = expected
-    far = value < low * (1 - EXPECTED_MARGIN) or value > high * (1 + EXPECTED_MARGIN)
+    far = is_unusual(map_name, tissue, value)
     flag = f"{'below' if value < low else 'above'} what is usual at 3 T" if far else ""
     return Check(label, number(value), f"{low:g}–{high:g}", flag)
 

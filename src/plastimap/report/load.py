@@ -158,12 +158,20 @@ def _scan(output: Output, label: str, day_sources: Mapping[str, str]) -> ScanInp
     def at(pattern: str) -> str:
         return paths.at(pattern, label)
 
-    maps = output.volumes({name: at(paths.native(name)) for name in (*MPM_MAPS, *DWI_MAPS)})
+    # A is shown as what it becomes, PD.
+    names = [name for name in (*MPM_MAPS, *DWI_MAPS) if name != "A"]
+    maps = output.volumes({name: at(paths.native(name)) for name in names})
     brain = output.volume(at(paths.mask))
     tissues = output.volumes({name: at(paths.tissue(name)) for name in ANALYSED_TISSUES})
     outlines = {} if brain is None else {"brain": brain}
     masks = {"mpm": brain, "dwi": output.volume(at(paths.dwi_mask))}
-    quality = {"mpm": paths.mpm_qa, "dwi": paths.dwi_qa, "anat": paths.anat_qa, "dwi to structural": paths.coreg_qa}
+    quality = {
+        "mpm": paths.mpm_qa,
+        "mpm in tissue": paths.mpm_quality,
+        "dwi": paths.dwi_qa,
+        "anat": paths.anat_qa,
+        "dwi to structural": paths.coreg_qa,
+    }
     found = {stage: output.json(at(file)) for stage, file in quality.items()}
     for stage, image in {"session": paths.to_template, "midpoint": paths.template, "target": paths.to_target}.items():
         found[stage] = _notes_of_sidecar(output.json(at(sidecar_of(image))))

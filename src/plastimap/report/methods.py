@@ -113,18 +113,36 @@ def _mpm(config: Config) -> list[str]:
         "wls1": "weighted least squares (one iteration)",
         "wls2": "weighted least squares (two iterations)",
         "wls3": "weighted least squares (three iterations)",
-    }.get(mpm["r2s_fit"], mpm["r2s_fit"])
+        "robust": "weighted least squares with Tukey's biweight",
+    }[mpm["r2s_fit"]]
     angle = (
         "in the small flip angle approximation" if mpm["small_angle"] else "without a small flip angle approximation"
     )
-    sentences = [
-        "The effective transverse relaxation rate R2* was estimated from the log signal of all echoes of all "
-        "weightings "
-        f"together (ESTATICS [@weiskopf2014]) by {estimator}.",
-        "Signals extrapolated to an echo time of zero gave the longitudinal relaxation rate R1 and the apparent proton "
-        f"density from the rational approximation of the Ernst equation [@helms2008t1,tabelow2019] {angle}, and the "
-        "magnetisation transfer saturation (MTsat) [@helms2008] where MT-weighted images were acquired.",
-    ]
+    sentences: list[str] = []
+    if mpm["denoise"]:
+        sentences.append("Echoes were denoised by Marchenko-Pastur principal components [@veraart2016].")
+    if mpm["align"]:
+        sentences.append("T1- and MT-weighted echoes were aligned rigidly to the PD-weighted ones [@yushkevich2016].")
+    if mpm["model"] == "joint":
+        sentences.append(
+            "The effective transverse relaxation rate R2*, the longitudinal relaxation rate R1, the signal amplitude "
+            "and the magnetisation transfer saturation (MTsat) were estimated together from all echoes by maximum "
+            "likelihood under Rician noise [@gudbjartsson1995] and the spoiled gradient echo signal equation."
+        )
+    else:
+        sentences += [
+            "The effective transverse relaxation rate R2* was estimated from the log signal of all echoes of all "
+            f"weightings together (ESTATICS [@weiskopf2014]) by {estimator}.",
+            "Signals extrapolated to an echo time of zero gave the longitudinal relaxation rate R1 and the signal "
+            f"amplitude from the rational approximation of the Ernst equation [@helms2008t1,tabelow2019] {angle}, and "
+            "the magnetisation transfer saturation (MTsat) [@helms2008] where MT-weighted images were acquired.",
+        ]
+    if mpm["spoiling"]["correct"]:
+        sentences.append(
+            "R1 was corrected for imperfect spoiling [@preibisch2009] by a simulation of the protocol (radio-frequency "
+            f"phase increment {mpm['spoiling']['phase_increment_deg']:g}°)."
+        )
+    sentences.append("Proton density was calibrated to 69 percent units in white matter.")
     constant = mpm["b1_constant"]
     if mpm["b1_correction"] == "none":
         sentences.append("MTsat was not corrected for the transmit field.")

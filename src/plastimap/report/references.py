@@ -128,6 +128,16 @@ REFERENCES: Mapping[str, Reference] = {
         "diffusion MRI parameters: strengths, limitations, and pitfalls. NeuroImage 81, 335–346.",
         "10.1016/j.neuroimage.2013.05.028",
     ),
+    "gudbjartsson1995": Reference(
+        "Gudbjartsson H, Patz S (1995). The Rician distribution of noisy MRI data. "
+        "Magnetic Resonance in Medicine 34, 910–914.",
+        "10.1002/mrm.1910340618",
+    ),
+    "preibisch2009": Reference(
+        "Preibisch C, Deichmann R (2009). Influence of RF spoiling on the stability and accuracy of T1 mapping based "
+        "on spoiled FLASH with varying flip angles. Magnetic Resonance in Medicine 61, 125–135.",
+        "10.1002/mrm.21776",
+    ),
     "veraart2016": Reference(
         "Veraart J, Novikov DS, Christiaens D, et al. (2016). Denoising of diffusion MRI using random matrix theory. "
         "NeuroImage 142, 394–406.",

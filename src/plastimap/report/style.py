@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from plastimap.usual import USUAL
+
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Eight colours that colour-blind readers can tell apart (Okabe & Ito 2008), strong ones first."""
 
@@ -75,20 +77,18 @@ class MapStyle:
 
 
 MAP_STYLES: Mapping[str, MapStyle] = {
-    "R1": MapStyle("R1 (1/s)", (0.2, 1.4), "viridis", {"GM": (0.60, 0.70), "WM": (0.95, 1.15)}),
-    "R2s": MapStyle("R2* (1/s)", (0.0, 45.0), "viridis", {"GM": (15.0, 18.0), "WM": (20.0, 25.0)}),
-    "MTsat": MapStyle("MTsat (p.u.)", (0.0, 2.2), "viridis", {"GM": (0.8, 1.0), "WM": (1.6, 2.0)}),
-    "PD": MapStyle("PD (A, arbitrary)", None, "gray", {}),
-    "FA": MapStyle("FA", (0.0, 0.8), "gray", {"GM": (0.08, 0.22), "WM": (0.32, 0.55)}),
-    "MD": MapStyle("MD (µm²/ms)", (0.0, 2.0), "magma", {"GM": (0.75, 1.00), "WM": (0.65, 0.85)}),
-    "AD": MapStyle("AD (µm²/ms)", (0.0, 2.5), "magma", {"GM": (0.85, 1.20), "WM": (1.00, 1.35)}),
-    "RD": MapStyle("RD (µm²/ms)", (0.0, 2.0), "magma", {"GM": (0.70, 0.95), "WM": (0.45, 0.70)}),
+    "R1": MapStyle("R1 (1/s)", (0.2, 1.4), "viridis", USUAL["R1"]),
+    "R2s": MapStyle("R2* (1/s)", (0.0, 45.0), "viridis", USUAL["R2s"]),
+    "MTsat": MapStyle("MTsat (p.u.)", (0.0, 2.2), "viridis", USUAL["MTsat"]),
+    "PD": MapStyle("PD (p.u.)", (50.0, 110.0), "gray", USUAL["PD"]),
+    "A": MapStyle("A (arbitrary)", None, "gray", {}),
+    "MTR": MapStyle("MTR (p.u.)", (0.0, 60.0), "viridis", {}),
+    "FA": MapStyle("FA", (0.0, 0.8), "gray", USUAL["FA"]),
+    "MD": MapStyle("MD (µm²/ms)", (0.0, 2.0), "magma", USUAL["MD"]),
+    "AD": MapStyle("AD (µm²/ms)", (0.0, 2.5), "magma", USUAL["AD"]),
+    "RD": MapStyle("RD (µm²/ms)", (0.0, 2.0), "magma", USUAL["RD"]),
     "vbm": MapStyle("tissue volume", None, "gray", {}),
 }
-"""MPM ranges from the hMRI literature at 3 T; tensor ranges are typical of adults at b = 1000 s/mm²."""
-
-EXPECTED_MARGIN = 0.15
-"""Share by which a median may leave its expected range before it is flagged: sequences and resolutions differ."""
 
 
 def style_of(map_name: str) -> MapStyle:

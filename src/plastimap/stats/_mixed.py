@@ -20,6 +20,9 @@ MOST_STEPS = 100
 SETTLED = 1e-7
 """Largest element of the gradient, by degrees of freedom, at which the search ends."""
 
+NEARLY_SETTLED = 1e-4
+"""The same, for a search that ended for want of numerical precision to count as settled."""
+
 _SUFFICIENT_DECREASE = 1e-4
 _SHORTEST_STEP = 1e-10
 
@@ -96,84 +99,132 @@ def _normal_equations(theta: Any, xx: Any, gram: Any, k: Any, m: Any, normal: An
 
 
 @_compiled
-def _criterion(
-    theta: Any, xx: Any, gram: Any, k: Any, count: Any, kind: Any, c: Any, xy: Any, d: Any, yy: float, dof: float,
-    m: Any, normal: Any, beta: Any, gradient: Any,
-) -> Any:
-    """−2 × restricted log-likelihood (σ² profiled out); fills β and the gradient; returns it and y'Py."""
-    p, people = xx.shape[0], d.shape[0]
-    _normal_equations(theta, xx, gram, k, m, normal)
-    logdet = _factor(normal)
-    if not np.isfinite(logdet):
-        return np.inf, 0.0
-    for i in range(p):
-        beta[i] = xy[i]
+def _coefficients(c: Any, kind: Any, m: Any, normal: Any, xy: Any, d: Any, yy: float, beta: Any) -> float:
+    """β into `beta`; returns y'Py. `normal` holds a Cholesky factor."""
     quadratic = yy
-    for person in range(people):
+    beta[:] = xy
+    for person in range(d.shape[0]):
         own = m[kind[person]]
         v1 = own[0] * d[person, 0] + own[1] * d[person, 1]
         v2 = own[1] * d[person, 0] + own[2] * d[person, 1]
         quadratic -= v1 * d[person, 0] + v2 * d[person, 1]
-        for i in range(p):
+        for i in range(beta.size):
             beta[i] -= c[person, i, 0] * v1 + c[person, i, 1] * v2
     right = beta.copy()
     _solve(normal, beta)
-    for i in range(p):
-        quadratic -= beta[i] * right[i]
-    # H = (X'V⁻¹X)⁻¹, column by column.
-    inverse = np.empty((p, p))
+    return quadratic - (beta * right).sum()
+
+
+@_compiled
+def _expected(gram: Any, k: Any, count: Any, m: Any, normal: Any, gamma: Any) -> None:
+    """Trace part of the gradient by Z D Z', into `gamma` = (11, 12, 22): Σ S_i − Σ B_i' (X'V⁻¹X)⁻¹ B_i."""
+    p = normal.shape[0]
+    inverse = np.eye(p)
     for j in range(p):
-        for i in range(p):
-            inverse[i, j] = 0.0
-        inverse[j, j] = 1.0
-        _solve(normal, inverse[:, j])
-    g11, g12, g22 = 0.0, 0.0, 0.0
+        _solve(normal, inverse[j])
+    gamma[:] = 0.0
     for pattern in range(k.shape[0]):
         k11, k12, k22 = k[pattern]
-        m11, m12, m22, part = m[pattern]
-        logdet += count[pattern] * part
+        m11, m12, m22, _ = m[pattern]
+        # F = I − MK; S = KF; B = CF.
         f11, f12 = 1 - (m11 * k11 + m12 * k12), -(m11 * k12 + m12 * k22)
         f21, f22 = -(m12 * k11 + m22 * k12), 1 - (m12 * k12 + m22 * k22)
-        # S = K (I − MK)
-        g11 += count[pattern] * (k11 * f11 + k12 * f21)
-        g12 += count[pattern] * (k11 * f12 + k12 * f22)
-        g22 += count[pattern] * (k12 * f12 + k22 * f22)
-        w11, w12, w22 = 0.0, 0.0, 0.0
-        for i in range(p):
-            for j in range(i + 1):
-                h = inverse[i, j] * (1.0 if i == j else 2.0)
-                w11 += h * gram[pattern, 0, i, j]
-                w12 += 0.5 * h * gram[pattern, 1, i, j]
-                w22 += h * gram[pattern, 2, i, j]
-        g11 -= f11 * (w11 * f11 + w12 * f21) + f21 * (w12 * f11 + w22 * f21)
-        g12 -= f11 * (w11 * f12 + w12 * f22) + f21 * (w12 * f12 + w22 * f22)
-        g22 -= f12 * (w11 * f12 + w12 * f22) + f22 * (w12 * f12 + w22 * f22)
-    scale = dof / quadratic
-    for person in range(people):
-        pattern = kind[person]
-        k11, k12, k22 = k[pattern]
-        m11, m12, m22, _ = m[pattern]
+        w11 = (inverse * gram[pattern, 0]).sum()
+        w12 = 0.5 * (inverse * gram[pattern, 1]).sum()
+        w22 = (inverse * gram[pattern, 2]).sum()
+        n = count[pattern]
+        gamma[0] += n * (k11 * f11 + k12 * f21) - (f11 * (w11 * f11 + w12 * f21) + f21 * (w12 * f11 + w22 * f21))
+        gamma[1] += n * (k11 * f12 + k12 * f22) - (f11 * (w11 * f12 + w12 * f22) + f21 * (w12 * f12 + w22 * f22))
+        gamma[2] += n * (k12 * f12 + k22 * f22) - (f12 * (w11 * f12 + w12 * f22) + f22 * (w12 * f12 + w22 * f22))
+
+
+@_compiled
+def _observed(c: Any, k: Any, kind: Any, m: Any, d: Any, beta: Any, scale: float, gamma: Any) -> None:
+    """Take the data's part off the gradient: scale × Σ u_i u_i' with u_i = Z_i'V⁻¹(y_i − X_i β)."""
+    for person in range(d.shape[0]):
+        k11, k12, k22 = k[kind[person]]
+        m11, m12, m22, _ = m[kind[person]]
         e1, e2 = d[person, 0], d[person, 1]
-        for i in range(p):
+        for i in range(beta.size):
             e1 -= c[person, i, 0] * beta[i]
             e2 -= c[person, i, 1] * beta[i]
         v1, v2 = m11 * e1 + m12 * e2, m12 * e1 + m22 * e2
         u1, u2 = e1 - (k11 * v1 + k12 * v2), e2 - (k12 * v1 + k22 * v2)
-        g11 -= scale * u1 * u1
-        g12 -= scale * u1 * u2
-        g22 -= scale * u2 * u2
+        gamma[0] -= scale * u1 * u1
+        gamma[1] -= scale * u1 * u2
+        gamma[2] -= scale * u2 * u2
+
+
+@_compiled
+def _criterion(
+    theta: Any, xx: Any, gram: Any, k: Any, count: Any, kind: Any, c: Any, xy: Any, d: Any, yy: float, dof: float,
+    m: Any, normal: Any, beta: Any, gradient: Any,
+) -> Any:  # fmt: skip
+    """−2 × restricted log-likelihood (σ² profiled out) and y'Py; fills β and the gradient."""
+    _normal_equations(theta, xx, gram, k, m, normal)
+    logdet = _factor(normal)
+    if not np.isfinite(logdet):
+        return np.inf, 0.0
+    quadratic = _coefficients(c, kind, m, normal, xy, d, yy, beta)
+    gamma = np.empty(3)
+    _expected(gram, k, count, m, normal, gamma)
+    _observed(c, k, kind, m, d, beta, dof / quadratic, gamma)
     # d/dΛ = 2 Γ Λ, its lower triangle.
-    gradient[0] = 2 * (g11 * theta[0] + g12 * theta[1])
-    gradient[1] = 2 * (g12 * theta[0] + g22 * theta[1])
-    gradient[2] = 2 * g22 * theta[2]
-    return logdet + dof * np.log(quadratic), quadratic
+    gradient[0] = 2 * (gamma[0] * theta[0] + gamma[1] * theta[1])
+    gradient[1] = 2 * (gamma[1] * theta[0] + gamma[2] * theta[1])
+    gradient[2] = 2 * gamma[2] * theta[2]
+    return logdet + (count * m[:, 3]).sum() + dof * np.log(quadratic), quadratic
+
+
+@_compiled
+def _bend(curve: Any, step: Any, change: Any) -> None:
+    """Update the inverse curvature (BFGS) by a step and the gradient's change along it."""
+    bend = (step * change).sum()
+    if bend <= 1e-12:
+        return
+    turned = curve @ change
+    both = (change * turned).sum()
+    for i in range(3):
+        for j in range(3):
+            curve[i, j] += (1 + both / bend) * step[i] * step[j] / bend
+            curve[i, j] -= (turned[i] * step[j] + step[i] * turned[j]) / bend
+
+
+@_compiled
+def _search(theta: Any, beta: Any, shared: Any, own: Any, m: Any, normal: Any) -> Any:
+    """Quasi-Newton search from `theta`, in place; returns y'Py and whether it settled. Fills β."""
+    dof = own[3]
+    gradient, ahead, there = np.empty(3), np.empty(3), np.empty(3)
+    start = np.eye(3) / (2 * dof)
+    curve = start.copy()
+    value, _ = _criterion(theta, *shared, *own, m, normal, beta, gradient)
+    step = np.empty(3)
+    for _ in range(MOST_STEPS):
+        if np.abs(gradient).max() < SETTLED * dof:
+            break
+        step[:] = -(curve @ gradient)
+        if (step * gradient).sum() >= 0:
+            curve[:] = start
+            step[:] = -(curve @ gradient)
+        slope, length, fresh = (step * gradient).sum(), 2.0, np.inf
+        while length > _SHORTEST_STEP and not fresh <= value + _SUFFICIENT_DECREASE * length * slope:
+            length *= 0.5
+            there[:] = theta + length * step
+            fresh, _ = _criterion(there, *shared, *own, m, normal, beta, ahead)
+        if length <= _SHORTEST_STEP:
+            # Not to be improved at the precision of the numbers.
+            break
+        _bend(curve, there - theta, ahead - gradient)
+        theta[:], gradient[:], value = there, ahead, fresh
+    value, quadratic = _criterion(theta, *shared, *own, m, normal, beta, gradient)
+    return quadratic, np.abs(gradient).max() < NEARLY_SETTLED * dof
 
 
 @_compiled
 def fit_voxels(
     xx: Any, gram: Any, k: Any, count: Any, kind: Any, c: Any, xy: Any, d: Any, yy: Any, dof: float,
     theta: Any, beta: Any, quadratic: Any, settled: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Restricted maximum likelihood at every voxel, by quasi-Newton steps (BFGS) on Λ.
 
     Parameters
@@ -183,58 +234,11 @@ def fit_voxels(
     xy : (voxels, p); d : (voxels, people, 2); yy : (voxels,)
     theta : (voxels, 3), start and result; beta : (voxels, p); quadratic, settled : (voxels,), results
     """
-    p = xx.shape[0]
-    m, normal = np.empty((k.shape[0], 4)), np.empty((p, p))
-    here, gradient, ahead = np.empty(3), np.empty(3), np.empty(3)
-    there, trial, step, change = np.empty(3), np.empty(p), np.empty(3), np.empty(3)
-    curve = np.empty((3, 3))
+    m, normal = np.empty((k.shape[0], 4)), np.empty((xx.shape[0], xx.shape[0]))
+    shared = (xx, gram, k, count, kind, c)
     for voxel in range(yy.size):
-        own = (xy[voxel], d[voxel], yy[voxel], dof, m, normal)
-        here[:] = theta[voxel]
-        value, square = _criterion(here, xx, gram, k, count, kind, c, *own, trial, gradient)
-        curve[:] = np.eye(3) / (2 * dof)
-        done = False
-        for _ in range(MOST_STEPS):
-            if np.abs(gradient).max() < SETTLED * dof:
-                done = True
-                break
-            slope = 0.0
-            for i in range(3):
-                step[i] = -(curve[i, 0] * gradient[0] + curve[i, 1] * gradient[1] + curve[i, 2] * gradient[2])
-                slope += step[i] * gradient[i]
-            if slope >= 0:
-                curve[:] = np.eye(3) / (2 * dof)
-                step[:] = -gradient / (2 * dof)
-                slope = -(gradient * gradient).sum() / (2 * dof)
-            length, moved = 1.0, False
-            while length > _SHORTEST_STEP:
-                there[:] = here + length * step
-                fresh, new_square = _criterion(there, xx, gram, k, count, kind, c, *own, trial, ahead)
-                if fresh <= value + _SUFFICIENT_DECREASE * length * slope:
-                    moved = True
-                    break
-                length *= 0.5
-            if not moved:
-                # Not to be improved at the precision of the numbers.
-                done = np.abs(gradient).max() < 1e3 * SETTLED * dof
-                break
-            bend = 0.0
-            for i in range(3):
-                step[i] = there[i] - here[i]
-                change[i] = ahead[i] - gradient[i]
-                bend += step[i] * change[i]
-            here[:], gradient[:] = there, ahead
-            value, square = fresh, new_square
-            if bend > 1e-12:
-                turned = curve @ change
-                both = (change * turned).sum()
-                for i in range(3):
-                    for j in range(3):
-                        curve[i, j] += (1 + both / bend) * step[i] * step[j] / bend
-                        curve[i, j] -= (turned[i] * step[j] + step[i] * turned[j]) / bend
-        value, square = _criterion(here, xx, gram, k, count, kind, c, *own, trial, gradient)
-        theta[voxel], beta[voxel] = here, trial
-        quadratic[voxel], settled[voxel] = square, done
+        own = (xy[voxel], d[voxel], yy[voxel], dof)
+        quadratic[voxel], settled[voxel] = _search(theta[voxel], beta[voxel], shared, own, m, normal)
 
 
 @_compiled

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.stats.contrasts import Contrast
 from plastimap.stats.design import Design, designs_for, group_labels
-from plastimap.stats.glm import fit_glm
-from plastimap.stats.inference import (
-    Findings,
+from plastimap.stats.fits import Fit
+from plastimap.stats.fitted import (
     FittedModel,
     Inference,
+    PeopleCheck,
     Place,
     TestMaps,
     noise_smoothness,
-    run_contrast,
     search_volumes_of,
 )
-from plastimap.stats.longitudinal import incomplete_people, reference_days, time_model
+from plastimap.stats.inference import Findings, run_contrast
+from plastimap.stats.longitudinal import TimeCoding, incomplete_people, reference_days, time_model, until
+from plastimap.stats.models import (
+    PEOPLE_MODELS,
+    SCAN_MODELS,
+    Coefficients,
+    FitOptions,
+    Method,
+    Scans,
+    Weighting,
+    method_problems,
+    people_weights,
+)
 from plastimap.stats.problems import StatsProblem, listed
+from plastimap.stats.scandesign import scan_design
 from plastimap.stats.smoothness import ROUGH_FWHM, Smoothness
 from plastimap.stats.study import ContrastsOption, People, Study, check_arrays, check_model, make_study, order_people
-from plastimap.stats.timecoding import Coding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +48,10 @@ UNEQUAL_PRECISION = 2.0
 FEW_DOF = 10
 """Degrees of freedom below which random field p values are rough."""
 
-Weighting = Literal["equal", "visits"]
+RANDOM_FIELDS = ("random_field", "local_random_field")
+"""Methods of inference that rest on random field theory."""
+
+DEFAULT_TIME, DEFAULT_FIT, DEFAULT_INFERENCE = TimeCoding(), FitOptions(), Inference()
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class AnalysisResult:
         One row per peak, up to three per cluster.
     families : DataFrame
         One row per contrast × term × direction × hemisphere, with or without clusters; ``min_p`` is 1 without.
+    nulls : ndarray of float32, shape (n_families, n_resamples)
+        Largest cluster statistic of every resample, in the order of `families`; no columns for random fields.
     cluster_scans : DataFrame
         ``cluster``, ``participant_id``, ``group``, ``session``, ``day``, ``value``: the map's mean over each
         cluster in every scan. To look at, not to test: the clusters were chosen by these very data.
@@ -65,6 +81,8 @@ class AnalysisResult:
     affine : ndarray, shape (4, 4)
     time_coding : str
         One sentence for the report.
+    method : str
+        Of the model.
     notes : tuple of str
     """
 
@@ -74,14 +92,16 @@ class AnalysisResult:
     clusters: pd.DataFrame
     maxima: pd.DataFrame
     families: pd.DataFrame
+    nulls: NDArray[np.float32]
     cluster_scans: pd.DataFrame
     mask: NDArray[np.bool_]
     affine: NDArray[np.float64]
     time_coding: str
+    method: str
     notes: tuple[str, ...]
 
     def volume(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Values of the mask's voxels (such as ``result.tests[0].t``) on the grid, NaN outside."""
+        """Values of the mask's voxels (such as ``result.tests[0].values``) on the grid, NaN outside."""
         full = np.full(self.mask.shape, np.nan, dtype=np.float32)
         full[self.mask] = values
         return full
@@ -98,18 +118,14 @@ def analyse(
     search_volumes: Mapping[str, NDArray[np.bool_]],
     affine: NDArray[np.floating],
     terms: Sequence[str] = ("linear", "quadratic"),
-    coding: Coding = "quadratic_after_linear",
-    centre_days: bool = True,
+    time: TimeCoding = DEFAULT_TIME,
     group: str | None = None,
     covariates: Sequence[str] = (),
+    covariates_over_time: bool = True,
     contrasts: ContrastsOption = "auto",
-    cluster_forming_p: float = 0.001,
-    minimum_extent: int = 20,
-    minimum_subjects: float = 1.0,
-    variance_floor: float = 0.0,
-    weighting: Weighting = "equal",
-    maxima: int = 3,
-    maxima_distance_mm: float = 8.0,
+    method: Method = "summary",
+    options: FitOptions = DEFAULT_FIT,
+    inference: Inference = DEFAULT_INFERENCE,
 ) -> AnalysisResult:
     """Longitudinal statistics of one map in one tissue.
 
@@ -118,7 +134,8 @@ def analyse(
     maps : ndarray, shape (n_scans, n_voxels) or (n_scans, X, Y, Z)
         Smoothed maps, in the voxels of `mask` (C order) or on the grid; NaN = no value.
     scans : DataFrame
-        One row per map: ``participant_id``, ``session``, ``day`` (since baseline). Row order does not matter.
+        One row per map: ``participant_id``, ``session``, ``day`` (since baseline); ``motion_index`` for weighting by
+        motion. Row order does not matter.
     participants : DataFrame
         One row per person: ``participant_id``, the group column, covariates, regressors of slopes.
     map_name, tissue : str
@@ -129,22 +146,18 @@ def analyse(
         By hemisphere. Resels are those of the whole volume given, clusters are cut to it and to the mask.
     affine : ndarray, shape (4, 4)
     terms : sequence of str
-        Of ``baseline``, ``level``, ``linear``, ``quadratic``.
-    coding, centre_days
-        See :func:`plastimap.stats.timecoding.time_basis`.
+        Of :data:`plastimap.stats.timecoding.TERMS`.
+    time : TimeCoding
+        Coding, centring, knots, last day.
     group, covariates, contrasts
         See :func:`plastimap.stats.design.design_matrix`.
-    cluster_forming_p : float
-        Uncorrected.
-    minimum_extent : int
-        Voxels.
-    minimum_subjects, variance_floor
-        See :func:`plastimap.stats.glm.fit_glm`.
-    weighting : {"equal", "visits"}
-        Equal weights, or weights by the known variance factor of each person's visits (right where noise within
-        people outweighs the differences between them). Either is unbiased.
-    maxima, maxima_distance_mm
-        Peaks listed per cluster at most, and their least distance.
+    covariates_over_time : bool
+        In models of scans: whether covariates may go with change over time too, or with the level alone.
+    method : {"summary", "robust", "pooled", "sandwich", "mixed"}
+        See :mod:`plastimap.stats.models`.
+    options : FitOptions
+        Weighting, least number of people, variance floor.
+    inference : Inference
 
     Returns
     -------
@@ -156,33 +169,32 @@ def analyse(
         With every problem of the tables and the model at once.
     """
     mask = np.asarray(mask, dtype=bool)
-    values = check_arrays(maps, scans, participants, mask, search_volumes, terms, coding, weighting)
+    problems = method_problems(method, options.weighting, tuple(terms))
+    if options.weighting == "motion" and "motion_index" not in scans:
+        problems.append("weighting by motion needs a motion index for every scan (group/mpm_qa.tsv)")
+    values = check_arrays(maps, scans, participants, mask, search_volumes, terms, time.coding, problems)
     read = check_model(scans, participants, group, covariates, contrasts)
+    kept = until(scans, time.last_day)
+    values, scans = (values, scans) if kept.all() else (values[kept], scans.iloc[np.flatnonzero(kept)])
     people = order_people(scans, participants)
-    model = time_model(reference_days(scans), terms=terms, coding=coding, centre=centre_days)
-    study = make_study(values, people, model)
+    model = time_model(reference_days(scans), terms=terms, coding=time.coding, centre=time.centre, knots=time.knots)
+    motion = scans["motion_index"].to_numpy(dtype=np.float64) if options.weighting == "motion" else None
+    study = make_study(values, people, model, motion=motion)
+    ask = _Ask(read, group, tuple(covariates), covariates_over_time, method, options, inference)
     place = Place(map_name, tissue, mask, np.asarray(affine, dtype=np.float64), search_volumes)
-    rule = Inference(
-        cluster_forming_p=cluster_forming_p,
-        minimum_extent=minimum_extent,
-        maxima=maxima,
-        maxima_distance_mm=maxima_distance_mm,
-        minimum_subjects=minimum_subjects,
-        variance_floor=variance_floor,
-        by_visits=weighting == "visits",
-    )
+    notes = [*model.notes, *_dropped(kept, time.last_day), *_absent(participants, people)]
     findings = Findings.empty()
     tests: list[TestMaps] = []
-    notes = [*model.notes, *_absent(participants, people)]
-    notes += incomplete_people(dict(zip(people.ids, study.operators, strict=True)), model.terms)
-    for row, term in enumerate(model.terms):
-        inside = study.able(row)
-        asked = _askable(read, term, notes) if inside else []
-        for design in designs_for(people.table.iloc[inside], group=group, covariates=covariates, contrasts=asked):
-            notes += [f"{term}: {text}" for text in (*design.notes, *design.problems)]
-            fitted = _fit(study, design, row, [inside[i] for i in design.rows], place, rule, notes)
-            if fitted is not None:
-                tests += [run_contrast(fitted, i, place, rule, findings) for i in range(len(design.contrasts))]
+    fitted = _models_of_people if method in PEOPLE_MODELS else _models_of_scans
+    for one in fitted(study, ask, place, notes):
+        for index in range(len(one.design.contrasts)):
+            try:
+                found, said = run_contrast(one, index, place, inference, findings)
+            except StatsProblem as problem:
+                notes.append(f"{one.term}, {one.design.contrasts[index].name}: not tested, {problem}.")
+                continue
+            tests.append(found)
+            notes += said
     clusters, peaks, families = findings.tables()
     return AnalysisResult(
         map_name=map_name,
@@ -191,12 +203,137 @@ def analyse(
         clusters=clusters,
         maxima=peaks,
         families=families,
+        nulls=_stacked_nulls(findings.nulls),
         cluster_scans=_cluster_scans(values, scans, people, findings.members, group),
         mask=mask,
         affine=place.affine,
         time_coding=model.basis.describe(),
+        method=method,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What a study asks of its model."""
+
+    contrasts: tuple[Contrast, ...]
+    group: str | None
+    covariates: tuple[str, ...]
+    covariates_over_time: bool
+    method: Method
+    options: FitOptions
+    inference: Inference
+
+    def designs(self, table: pd.DataFrame, contrasts: Sequence[Contrast]) -> tuple[Design, ...]:
+        """Designs of the people in a table."""
+        return designs_for(table, group=self.group, covariates=self.covariates, contrasts=contrasts)
+
+
+def _models_of_people(study: Study, ask: _Ask, place: Place, notes: list[str]) -> Iterator[FittedModel]:
+    """One model per term and design, of everybody's coefficients; `notes` grows on the way."""
+    notes += incomplete_people(dict(zip(study.people.ids, study.operators, strict=True)), study.model.terms)
+    for row, term in enumerate(study.model.terms):
+        inside = study.able(row)
+        asked = _askable(ask.contrasts, term, notes) if inside else []
+        for design in ask.designs(study.people.table.iloc[inside], asked):
+            notes += [f"{term}: {text}" for text in (*design.notes, *design.problems)]
+            if not design.contrasts:
+                continue
+            who = [inside[i] for i in design.rows]
+            data, baseline = study.coefficients(who, row)
+            coefficients = _coefficients(study, design, who, row, data)
+            label = f"{term}, {listed(c.name for c in design.contrasts)}"
+            try:
+                weights, said = people_weights(coefficients, ask.options.weighting)
+                fit = PEOPLE_MODELS[ask.method](coefficients, weights, ask.options, said)
+                smoothness = noise_smoothness(fit, place.mask)
+            except StatsProblem as problem:
+                notes.append(f"{label}: not tested, {problem}.")
+                continue
+            notes += _precision(term, coefficients.variance, ask.options.weighting)
+            searches = search_volumes_of(fit, place, smoothness.fwhm)
+            unsearched = [side for side in place.regions if side not in searches]
+            notes += _fit_notes(label, fit, smoothness, unsearched, ask.inference)
+            check = PeopleCheck(data, design.matrix, weights, design.people)
+            span = study.model.basis.span(term)
+            yield FittedModel(design, term, fit, design.vectors, check, smoothness, searches, baseline, span)
+
+
+def _coefficients(
+    study: Study, design: Design, who: Sequence[int], row: int, data: NDArray[np.float64]
+) -> Coefficients:
+    pull, rows = study.pull(who, row)
+    return Coefficients(
+        data=data,
+        matrix=design.matrix,
+        variance=study.variance[list(who), row],
+        groups=design.groups,
+        pull=pull,
+        motion=None if study.motion is None else study.motion[rows],
+    )
+
+
+def _models_of_scans(study: Study, ask: _Ask, place: Place, notes: list[str]) -> Iterator[FittedModel]:
+    """One fit per design, of all scans, for all terms; `notes` grows on the way."""
+    basis = study.model.basis
+    for design in ask.designs(study.people.table, ask.contrasts):
+        notes += [*design.notes, *design.problems]
+        if not design.contrasts:
+            continue
+        who = design.rows.tolist()
+        spread = scan_design(design, study.people, who, basis, covariates_over_time=ask.covariates_over_time)
+        motion = None if study.motion is None else study.motion[spread.rows]
+        label = listed(c.name for c in design.contrasts)
+        try:
+            fit = SCAN_MODELS[ask.method](Scans(study.maps[spread.rows], spread, motion), ask.options)
+            smoothness = noise_smoothness(fit, place.mask)
+        except StatsProblem as problem:
+            notes.append(f"{label}: not tested, {problem}.")
+            continue
+        searches = search_volumes_of(fit, place, smoothness.fwhm)
+        unsearched = [side for side in place.regions if side not in searches]
+        notes += _fit_notes(label, fit, smoothness, unsearched, ask.inference)
+        for row, term in enumerate(study.model.terms):
+            asked = _askable(design.contrasts, term, notes)
+            own = replace(
+                design,
+                contrasts=tuple(asked),
+                vectors=tuple(design.vectors[design.contrasts.index(contrast)] for contrast in asked),
+            )
+            vectors = tuple(spread.vectors(rows, basis.vectors(term)) for rows in own.vectors)
+            check, baseline = _check(study, own, who, row)
+            yield FittedModel(own, term, fit, vectors, check, smoothness, searches, baseline, basis.span(term))
+
+
+def _check(
+    study: Study, design: Design, who: Sequence[int], row: int
+) -> tuple[PeopleCheck | None, NDArray[np.float64]]:
+    """Coefficients of those who can tell the term, to check clusters with; and the mean baseline."""
+    able = set(study.able(row))
+    told = [position for position, i in enumerate(who) if i in able]
+    if not told:
+        based = set(study.able(-1))
+        return None, study.coefficients([i for i in who if i in based], -1)[1]
+    data, baseline = study.coefficients([who[position] for position in told], row)
+    return PeopleCheck(data, design.matrix[told], None, tuple(design.people[p] for p in told)), baseline
+
+
+def _fit_notes(
+    label: str, fit: Fit, smoothness: Smoothness, unsearched: Sequence[str], inference: Inference
+) -> list[str]:
+    # What random field theory assumes matters where it judges.
+    fields = _field_notes(label, fit.dof, smoothness) if inference.method in RANDOM_FIELDS else []
+    return [
+        *(f"{label}: {text}" for text in fit.notes),
+        *fields,
+        *(f"No analysed voxel in search volume {side}: not searched." for side in unsearched),
+    ]
+
+
+def _dropped(kept: NDArray[np.bool_], last_day: float | None) -> list[str]:
+    gone = int((~kept).sum())
+    return [f"{gone} scans of sessions after day {last_day:g} are not in the model."] if gone else []
 
 
 def _askable(contrasts: Sequence[Contrast], term: str, notes: list[str]) -> list[Contrast]:
@@ -207,47 +344,6 @@ def _askable(contrasts: Sequence[Contrast], term: str, notes: list[str]) -> list
     if len(kept) < len(contrasts):
         notes.append(f"{term}: comparing a value with 0 says nothing; such contrasts are left out.")
     return kept
-
-
-def _fit(
-    study: Study, design: Design, row: int, who: Sequence[int], place: Place, rule: Inference, notes: list[str]
-) -> FittedModel | None:
-    """Fit a design to one term of its people; None (and a note) where that cannot be done."""
-    if not design.contrasts:
-        return None
-    term = study.model.terms[row]
-    variance = study.variance[list(who), row]
-    weights = 1 / variance if rule.by_visits else None
-    data, baseline = study.coefficients(who, row)
-    try:
-        fit = fit_glm(
-            data,
-            design.matrix,
-            weights=weights,
-            variance_floor=rule.variance_floor,
-            minimum_subjects=rule.minimum_subjects,
-        )
-        smoothness = noise_smoothness(fit, place.mask)
-    except StatsProblem as problem:
-        notes.append(f"{term}, {listed(c.name for c in design.contrasts)}: not tested, {problem}.")
-        return None
-    searches = search_volumes_of(fit, place, smoothness.fwhm)
-    notes += _precision(term, variance, by_visits=rule.by_visits)
-    notes += _field_notes(f"{term}, {listed(c.name for c in design.contrasts)}", fit.dof, smoothness)
-    notes += [
-        f"No analysed voxel in search volume {side}: not searched." for side in place.regions if side not in searches
-    ]
-    return FittedModel(
-        design=design,
-        term=term,
-        data=data,
-        weights=weights,
-        fit=fit,
-        smoothness=smoothness,
-        searches=searches,
-        baseline=baseline,
-        span=study.model.basis.span(term),
-    )
 
 
 def _field_notes(what: str, dof: float, smoothness: Smoothness) -> list[str]:
@@ -264,12 +360,18 @@ def _field_notes(what: str, dof: float, smoothness: Smoothness) -> list[str]:
     return notes
 
 
-def _precision(term: str, variance: NDArray[np.float64], *, by_visits: bool) -> list[str]:
+def _precision(term: str, variance: NDArray[np.float64], weighting: Weighting) -> list[str]:
     ratio = float(variance.max() / variance.min())
-    if ratio < UNEQUAL_PRECISION:
+    if ratio < UNEQUAL_PRECISION or weighting in ("groups", "motion"):
         return []
-    how = "weighted by it" if by_visits else "people count equally (unbiased, less efficient)"
+    how = "weighted by it" if weighting == "visits" else "people count equally (unbiased, less efficient)"
     return [f"{term}: visits differ, and with them people's precision (variance ratio up to {ratio:.1f}); {how}."]
+
+
+def _stacked_nulls(nulls: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """One row per family; shorter ones (all exchanges there are) are repeated in turn to the length of the longest."""
+    length = max((null.size for null in nulls), default=0)
+    return np.array([np.resize(null, length) for null in nulls], dtype=np.float32).reshape(len(nulls), length)
 
 
 def _absent(participants: pd.DataFrame, people: People) -> list[str]:

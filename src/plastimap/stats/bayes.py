@@ -15,6 +15,9 @@ SENSITIVITY_SCALES = (0.5, DEFAULT_SCALE, 1.0, float(np.sqrt(2.0)))
 # trapezoid rule converges to machine precision.
 _U = np.linspace(-8.0, 45.0, 1200)
 
+_GRID = 1000
+"""Points between which maps are interpolated."""
+
 
 def bf10_one_sample(t: ArrayLike, n: int, *, scale: float = DEFAULT_SCALE) -> NDArray[np.float64]:
     """Bayes factor of a one-sample or paired t test.
@@ -45,13 +48,40 @@ def bf10_two_sample(t: ArrayLike, n1: int, n2: int, *, scale: float = DEFAULT_SC
     return _bf10(t, n1 * n2 / (n1 + n2) if n1 > 0 and n2 > 0 else 0.0, n1 + n2 - 2, scale)
 
 
+def bf10_contrast(t: ArrayLike, effective_n: float, dof: float, *, scale: float = DEFAULT_SCALE) -> NDArray[np.float64]:
+    """Bayes factor of any contrast of a linear model.
+
+    Parameters
+    ----------
+    t : array-like
+    effective_n : float
+        1 / c (X'X)⁻ c': n for a mean, n1 n2 / (n1 + n2) for a difference of two.
+    dof : float
+        Error degrees of freedom.
+    scale : float
+        Width r of the Cauchy prior on the contrast in units of the error's standard deviation.
+    """
+    return _bf10(t, effective_n, dof, scale)
+
+
+def log_bf10_map(
+    t: NDArray[np.floating], effective_n: float, dof: float, *, scale: float = DEFAULT_SCALE
+) -> NDArray[np.float64]:
+    """Natural logarithm of :func:`bf10_contrast` for many voxels, interpolated in t (to about 1e-4); NaN stays."""
+    size = np.abs(np.asarray(t, dtype=np.float64))
+    # Steps that grow with t, as the curve straightens.
+    grid = np.sinh(np.linspace(0, np.arcsinh(max(float(np.nanmax(size, initial=1.0)), 1.0)), _GRID))
+    known = np.log(bf10_contrast(grid, effective_n, dof, scale=scale))
+    return np.where(np.isnan(size), np.nan, np.interp(size, grid, known))
+
+
 def largest_bf01(n1: int, n2: int | None = None, *, scale: float = DEFAULT_SCALE) -> float:
     """Most evidence for no effect that a sample of this size can ever give (t = 0)."""
     bf10 = bf10_one_sample(0.0, n1, scale=scale) if n2 is None else bf10_two_sample(0.0, n1, n2, scale=scale)
     return float(1 / bf10)
 
 
-def _bf10(t: ArrayLike, size: float, dof: int, scale: float) -> NDArray[np.float64]:
+def _bf10(t: ArrayLike, size: float, dof: float, scale: float) -> NDArray[np.float64]:
     if dof < 1 or size <= 0 or scale <= 0:
         raise ValueError("a Bayes factor needs at least two people (one per group) and a positive prior scale")
     t2 = np.asarray(t, dtype=np.float64)[..., None] ** 2

@@ -73,9 +73,7 @@ def find_clusters(
     return _listed(every, affine=affine, minimum_extent=minimum_extent, maxima=maxima, distance_mm=distance_mm)
 
 
-def every_cluster(
-    t_map: NDArray[np.floating], search: NDArray[np.bool_], *, threshold: float
-) -> tuple[Cluster, ...]:
+def every_cluster(t_map: NDArray[np.floating], search: NDArray[np.bool_], *, threshold: float) -> tuple[Cluster, ...]:
     """All clusters with all their local maxima (18 neighbours); parameters as in :func:`find_clusters`."""
     from scipy import ndimage
 
@@ -169,12 +167,17 @@ class PeakP(NamedTuple):
 class Judge(Protocol):
     """How likely clusters and peaks are under noise alone, in one search volume."""
 
+    @property
+    def null(self) -> NDArray[np.float64]:
+        """What clusters are compared with, shape (n_resamples,); empty where nothing was resampled."""
+        ...
+
     def clusters(self, found: Sequence[Cluster], values: NDArray[np.floating]) -> ClusterP:
-        """p of clusters of the map `values`, shape (X, Y, Z)."""
+        """Give p of clusters of the map `values`, shape (X, Y, Z)."""
         ...
 
     def peaks(self, places: NDArray[np.intp], values: NDArray[np.floating]) -> PeakP:
-        """p of the voxels at `places`, shape (n_peaks, 3)."""
+        """Give p of the voxels at `places`, shape (n_peaks, 3)."""
         ...
 
 
@@ -199,6 +202,11 @@ class RandomField:
     threshold: float
     fwhm: NDArray[np.float64]
     rpv: NDArray[np.float64] | None = None
+
+    @property
+    def null(self) -> NDArray[np.float64]:
+        """Nothing is resampled."""
+        return np.zeros(0)
 
     def clusters(self, found: Sequence[Cluster], values: NDArray[np.floating]) -> ClusterP:  # noqa: ARG002
         """By extent."""
@@ -271,8 +279,7 @@ def cluster_table(
     peak_q = _peak_q(every, judge, values)
     p = judge.clusters(every, values)
     kept = np.array([i for i, cluster in enumerate(every) if cluster.extent >= minimum_extent], dtype=int)
-    options = {"minimum_extent": minimum_extent, "maxima": maxima, "distance_mm": distance_mm}
-    clusters = _listed(every, affine=affine, **options)
+    clusters = _listed(every, affine=affine, minimum_extent=minimum_extent, maxima=maxima, distance_mm=distance_mm)
     number = np.array([i for i, c in enumerate(clusters) for _ in c.peaks], dtype=int)
     of_all = kept[number]
     peaks = np.array([peak for c in clusters for peak in c.peaks], dtype=int).reshape(-1, 3)
@@ -302,9 +309,7 @@ def cluster_table(
     return table, clusters
 
 
-def _peak_q(
-    clusters: Sequence[Cluster], judge: Judge, values: NDArray[np.floating]
-) -> dict[tuple[int, ...], float]:
+def _peak_q(clusters: Sequence[Cluster], judge: Judge, values: NDArray[np.floating]) -> dict[tuple[int, ...], float]:
     """False discovery rate of every peak of every cluster, by place."""
     places = np.array([peak for c in clusters for peak in c.peaks], dtype=np.intp).reshape(-1, 3)
     q = benjamini_hochberg(judge.peaks(places, values).above)

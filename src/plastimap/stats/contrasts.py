@@ -89,7 +89,9 @@ def parse_contrast(text: str, *, name: str | None = None) -> Contrast:
     if operators and set(operators) == {"!="}:
         return _omnibus(text, name)
     if len(operators) != 1:
-        raise StatsProblem(f"{text!r}: a comparison needs exactly one of >, <, <> (for example 'A > B' or 'A <> 0'), or !=")
+        raise StatsProblem(
+            f"{text!r}: a comparison needs exactly one of >, <, <> (for example 'A > B' or 'A <> 0'), or !="
+        )
     left_text, right_text = (" ".join(side.split()) for side in _OPERATOR.split(text))
     column = None
     if " in " in left_text:

@@ -214,6 +214,12 @@ def estimable(matrix: NDArray[np.float64], vector: ArrayLike) -> bool:
     return bool(np.isfinite(_variance_factor(_solver(matrix, np.ones(matrix.shape[0])), np.asarray(vector, float))))
 
 
+def effective_n(matrix: NDArray[np.float64], vector: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Compute 1 / c (X'WX)⁻ c': n for a mean, n1 n2 / (n1 + n2) for a difference of two; NaN if it cannot be told."""
+    root = _inverse_root(_spread(weights, None, matrix.shape[0]))
+    return 1 / _variance_factor(_solver(matrix, root), np.asarray(vector, dtype=np.float64))
+
+
 def rank(matrix: NDArray[np.float64]) -> int:
     """Rank of a design, whatever the units of its columns."""
     return _solver(matrix, np.ones(matrix.shape[0])).rank

@@ -41,8 +41,28 @@ class SubjectTerms(NamedTuple):
 
 
 @dataclass(frozen=True)
+class TimeCoding:
+    """How a study's time is coded; see :func:`plastimap.stats.timecoding.time_basis`.
+
+    Attributes
+    ----------
+    coding : {"raw", "quadratic_after_linear", "linear_after_quadratic", "piecewise"}
+    centre : bool
+    knots : tuple of float
+        Days at which pieces meet.
+    last_day : float or None
+        Sessions after it are not in the model (such as those after training).
+    """
+
+    coding: Coding = "quadratic_after_linear"
+    centre: bool = True
+    knots: tuple[float, ...] = ()
+    last_day: float | None = None
+
+
+@dataclass(frozen=True)
 class TimeModel:
-    """The polynomial that is fitted to every person, and what is taken from it.
+    """The time course that is fitted to every person, and what is taken from it.
 
     Attributes
     ----------
@@ -58,21 +78,26 @@ class TimeModel:
     notes: tuple[str, ...]
 
 
-def time_model(reference_days: ArrayLike, *, terms: Sequence[str], coding: Coding, centre: bool) -> TimeModel:
-    """Choose the polynomial that the asked terms need and the study's days allow.
+def time_model(
+    reference_days: ArrayLike, *, terms: Sequence[str], coding: Coding, centre: bool, knots: Sequence[float] = ()
+) -> TimeModel:
+    """Choose the time terms that the asked ones need and the study's days allow.
 
     A quadratic term brings a linear one with it; ``baseline`` alone is read
     off a straight line. With one time point there is no change to test, and
     ``level`` takes the place of the growth terms.
     """
-    degree = 2 if "quadratic" in terms else int(bool({"linear", "baseline"} & set(terms)))
-    basis = time_basis(reference_days, coding=coding, centre=centre, degree=degree)
-    kept = tuple(term for term in terms if basis.vector(term) is not None)
+    degree = 2 if {"quadratic", "change"} & set(terms) else int(bool({"linear", "baseline"} & set(terms)))
+    basis = time_basis(reference_days, coding=coding, centre=centre, degree=degree, knots=knots)
+    kept = tuple(term for term in terms if len(basis.vectors(term)))
     lost = [term for term in terms if term not in kept]
     notes: list[str] = []
     if lost:
         count = len(basis.reference_days)
-        notes.append(f"{' and '.join(lost)} left out: the study has {count} time point{'s' if count > 1 else ''}.")
+        why = f"the study has {count} time point{'s' if count > 1 else ''}"
+        if count > 1 and basis.knots:
+            why = f"the time terms are {', '.join(basis.names[1:])}"
+        notes.append(f"{' and '.join(lost)} left out: {why}.")
     if not kept:
         kept = ("level",)
         notes.append("Values are compared as they are (term: level).")
@@ -159,6 +184,15 @@ def reference_days(scans: pd.DataFrame) -> NDArray[np.float64]:
         return np.zeros(1)
     medians = scans["day"].astype(float).groupby(labels.to_numpy()).median()
     return np.asarray(np.unique(medians.to_numpy()), dtype=np.float64)
+
+
+def until(scans: pd.DataFrame, last_day: float | None) -> NDArray[np.bool_]:
+    """Mark scans of sessions whose median day is at most `last_day`; all scans without it, or without days."""
+    if last_day is None:
+        return np.ones(len(scans), dtype=bool)
+    labels = scans["session"].astype("string").fillna("").to_numpy()
+    medians = scans["day"].astype(float).groupby(labels).transform("median")
+    return np.asarray(~(medians > last_day), dtype=bool)
 
 
 def incomplete_people(operators: Mapping[str, NDArray[np.float64]], terms: Sequence[str]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class _Sums(NamedTuple):
     xx: NDArray[np.float64]
     gram: NDArray[np.float64]
     k: NDArray[np.float64]
-    count: NDArray[np.float64]
+    people: NDArray[np.float64]
     kind: NDArray[np.intp]
     c: NDArray[np.float64]
 

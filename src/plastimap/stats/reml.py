@@ -28,6 +28,9 @@ ENOUGH_GAIN = 0.1
 VOXEL_P = 0.05
 """Voxels whose F over all columns is less likely than this take part in the estimate, as in SPM."""
 
+LEAST_NOISE = 0.1
+"""Share of the median error variance below which no scan's is taken to be."""
+
 MOTION_POWERS = (0, 1, 2, 3)
 """Powers of the motion index that span the noise's dependence on it."""
 
@@ -183,7 +186,7 @@ def pooled_products(
     from scipy.special import fdtri
 
     fit = fit_glm(data, matrix)
-    columns = rank(matrix)
+    columns = rank(np.asarray(matrix, dtype=np.float64))
     threshold = float(fdtri(columns, fit.dof, 1 - p))
     usable = fit.analysed
     total, count = np.zeros((data.shape[0],) * 2), 0
@@ -259,8 +262,7 @@ def estimate_with_motion(
 ) -> CovarianceEstimate:
     """Covariance from `base` and from powers of a motion index.
 
-    Powers 0 to 3 are tried first. Where noise would come out negative for a scan, the highest power is left out, and
-    a note says so.
+    Powers 0 to 3 are tried first. Where that gives no covariance, the highest power is left out, and a note says so.
 
     Parameters
     ----------
@@ -278,28 +280,36 @@ def estimate_with_motion(
     Raises
     ------
     StatsProblem
-        If the index is unfit, no voxel shows an effect, or not even powers 0 and 1 give a covariance.
+        If the index is unfit, no voxel shows an effect, or `base` alone gives no covariance.
     """
     products, n_voxels = pooled_products(data, matrix)
-    left_out: list[str] = []
-    for highest in range(len(MOTION_POWERS), 1, -1):
-        motion = motion_components(index, powers=MOTION_POWERS[:highest], pull=pull)
+    for highest in range(max(MOTION_POWERS), 0, -1):
+        motion = motion_components(index, powers=range(highest + 1), pull=pull)
         try:
-            found = estimate_covariance(products, matrix, base + motion, n_voxels=n_voxels)
+            found = estimate_covariance(products, matrix, motion + base, n_voxels=n_voxels)
         except StatsProblem:
-            left_out.append(motion.names[-1])
             continue
-        if (noise_variances(found, motion) > 0).all():
-            dropped = (f"Noise and motion: {listed(left_out)} left out, noise came out negative.",) if left_out else ()
-            return replace(found, notes=(*found.notes, *dropped))
-        left_out.append(motion.names[-1])
-    raise StatsProblem("noise does not grow with the motion index in these data: use another weighting")
+        left = [f"motion^{power}" for power in MOTION_POWERS if power > highest]
+        said = (f"Noise and motion: {listed(left)} left out, they gave no covariance.",) if left else ()
+        return replace(found, notes=(*found.notes, *said))
+    alone = motion_components(index, powers=(0,), pull=pull)
+    found = estimate_covariance(products, matrix, alone + base, n_voxels=n_voxels)
+    return replace(found, notes=(*found.notes, "Noise does not grow with the motion index: weights do not follow it."))
 
 
-def noise_variances(estimate: CovarianceEstimate, motion: Components) -> NDArray[np.float64]:
-    """Relative error variance of every row by the motion components alone, shape (n,)."""
-    sizes = [estimate.sizes[estimate.names.index(name)] for name in motion.names]
-    return np.einsum("k,kii->i", np.asarray(sizes), motion.matrices)
+def noise_variances(estimate: CovarianceEstimate, index: ArrayLike) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Relative error variance of every scan by the motion components alone, shape (n,), and what to say of it.
+
+    Variances below a tenth of their median (a polynomial may turn negative) are raised to that.
+    """
+    powers = [power for power in MOTION_POWERS if f"motion^{power}" in estimate.names]
+    matrices = motion_components(index, powers=powers).matrices
+    sizes = np.array([estimate.sizes[estimate.names.index(f"motion^{power}")] for power in powers])
+    variances = np.einsum("k,kii->i", sizes, matrices)
+    floor = LEAST_NOISE * float(np.median(np.abs(variances)))
+    low = int((variances < floor).sum())
+    notes = (f"Noise and motion: {low} scans' variances raised to a tenth of the median.",) if low else ()
+    return np.maximum(variances, floor), notes
 
 
 def _start(matrices: NDArray[np.float64]) -> NDArray[np.float64]:

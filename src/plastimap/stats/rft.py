@@ -127,6 +127,11 @@ class TField:
 
     dof: float
 
+    @property
+    def error_dof(self) -> float:
+        """Degrees of freedom of the error."""
+        return self.dof
+
     def densities(self, t: ArrayLike) -> NDArray[np.float64]:
         """See :func:`ec_densities_t`."""
         return ec_densities_t(t, self.dof)
@@ -155,6 +160,11 @@ class FField:
     """
 
     dof: tuple[float, float]
+
+    @property
+    def error_dof(self) -> float:
+        """Degrees of freedom of the denominator."""
+        return self.dof[1]
 
     def densities(self, f: ArrayLike) -> NDArray[np.float64]:
         """See :func:`ec_densities_f`."""

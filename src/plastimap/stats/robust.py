@@ -16,6 +16,9 @@ TUNING = 1.345
 
 MOST_ROUNDS = 100
 
+HOLD_SCALE = 40
+"""Rounds after which a voxel keeps its scale: with a median in it the search may go in circles."""
+
 SETTLED = 1e-8
 """Largest change of a coefficient, in its standard errors, at which a voxel is done."""
 
@@ -79,7 +82,8 @@ class RobustFit:
             return FMap(np.einsum("iv,ij,jv->v", effects, inverse, effects) / (len(rows) * self.scale), shape)
 
     def _inverse(self) -> NDArray[np.float64]:
-        return np.linalg.pinv(self.matrix.T @ (self.matrix * self.root[:, None] ** 2), hermitian=True)
+        weighted = self.matrix * self.root[:, None]
+        return np.asarray(np.linalg.pinv(weighted.T @ weighted, hermitian=True), dtype=np.float64)
 
 
 def fit_robust(
@@ -151,10 +155,13 @@ def _reweighted(
     p = design.shape[1]
     beta = inverse @ values
     active = np.arange(values.shape[1])
-    for _ in range(MOST_ROUNDS):
+    scale = np.zeros(values.shape[1])
+    for number in range(MOST_ROUNDS):
         y = values[:, active]
         residuals = y - design @ beta[:, active]
-        sigma = _mad(residuals)
+        if number < HOLD_SCALE:
+            scale[active] = _mad(residuals)
+        sigma = scale[active]
         ratio = np.abs(residuals) / np.where(sigma > 0, sigma, np.inf)
         weights = np.minimum(1.0, tuning / np.maximum(ratio, tuning / 2))
         normal = (weights.T @ products).reshape(-1, p, p)

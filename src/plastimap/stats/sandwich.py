@@ -61,6 +61,8 @@ class SandwichFit:
         The least-squares fit.
     dof : float
         People less the rank of the between-people design.
+    shared : bool
+        Whether people of a group share one covariance over visits; not with weights, which make each person's another.
     slots : Slots
     adjust : ndarray, shape (n_people, n_visits, n_visits)
         (I − H_ii)^(−1/2): what residuals are multiplied with, because least squares makes them too small.
@@ -69,6 +71,7 @@ class SandwichFit:
 
     glm: GlmFit
     dof: float
+    shared: bool
     slots: Slots = field(repr=False)
     adjust: NDArray[np.float64] = field(repr=False)
     notes: tuple[str, ...] = ()
@@ -100,7 +103,7 @@ class SandwichFit:
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.sqrt(parts.sum(axis=0))
             raw = plain.effect / error
-        own = effective_dof(parts[:, :, None, None], self.slots.own)
+        own = effective_dof(parts[:, :, None, None], self.part_dofs(self.pulls(weights[None, :])))
         return TMap(t_at_dof(raw, own, self.dof), plain.effect, error, self.dof)
 
     def f_map(self, vectors: ArrayLike) -> FMap:
@@ -114,7 +117,7 @@ class SandwichFit:
         here = self.analysed & (np.linalg.cond(np.nan_to_num(covariance)) < 1e12)
         solved = np.linalg.solve(covariance[here], effects[:, here].T[..., None])[..., 0]
         wald = np.einsum("rv,vr->v", effects[:, here], solved)
-        own = effective_dof(parts[:, here], self.slots.own)
+        own = effective_dof(parts[:, here], self.part_dofs(self.pulls(rows)))
         f[here] = f_at_dof(wald * (own - r + 1) / (own * r), r, own - r + 1, self.dof - r + 1)
         return FMap(f=f, dof=(r, self.dof - r + 1))
 
@@ -135,8 +138,21 @@ class SandwichFit:
         voxels = np.flatnonzero(self.analysed)
         for start in range(0, voxels.size, CHUNK):
             where = voxels[start : start + CHUNK]
-            out[:, where] = group_parts(self.slots, pull, self.adjusted(where))
+            out[:, where] = group_parts(self.slots, pull, self.adjusted(where), shared=self.shared)
         return out
+
+    def part_dofs(self, pull: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Degrees of freedom of each group's part, shape (n_groups,).
+
+        Where people do not share a covariance, a group counts as many people as pull equally: (Σ q)² / Σ q² of them,
+        q = a_i a_i'.
+        """
+        if self.shared:
+            return self.slots.own
+        q = (pull**2).sum(axis=(0, 2))
+        shares = [q[self.slots.group == k] for k in range(len(self.slots.own))]
+        pulling = [float(each.sum() ** 2 / (each.size * (each**2).sum())) if each.any() else 1.0 for each in shares]
+        return self.slots.own * np.array(pulling)
 
     def pulls(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """How each scan pulls at the contrasts, shape (r, n_people, n_visits); 0 where there is no scan."""
@@ -171,7 +187,7 @@ def fit_sandwich(
     people, visits : sequence of str, length n
         Whose scan each row is, and at which visit.
     groups : sequence of str, length n
-        People of a group share one covariance over visits (the "modified" estimator).
+        People of a group share one covariance over visits (the "modified" estimator), unless there are weights.
     between : ndarray, shape (n_people, q)
         Design of people, in the sorted order of their names: for degrees of freedom.
     weights : array-like, shape (n,), optional
@@ -199,12 +215,12 @@ def fit_sandwich(
         names = sorted(set(people))
         told = listed(names[i] for i in alone)
         notes = (*notes, f"Some scans of {told} are fitted without residual; they do not add to the sandwich.")
-    return SandwichFit(glm=glm, dof=round(dof, 9), slots=slots, adjust=adjust, notes=notes)
+    return SandwichFit(
+        glm=glm, dof=round(dof, 9), shared=weights is None, slots=slots, adjust=adjust, notes=notes
+    )
 
 
-def _slots(
-    people: Sequence[str], visits: Sequence[str], groups: Sequence[str], between: NDArray[np.float64]
-) -> Slots:
+def _slots(people: Sequence[str], visits: Sequence[str], groups: Sequence[str], between: NDArray[np.float64]) -> Slots:
     names, who = np.unique(np.asarray(people), return_inverse=True)
     levels, when = np.unique(np.asarray(visits), return_inverse=True)
     kinds, kind = np.unique(np.asarray(groups), return_inverse=True)
@@ -247,19 +263,26 @@ def correct_residuals(
     return adjust @ laid
 
 
-def group_parts(slots: Slots, pull: NDArray[np.float64], residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Σ_i a_i V_g a_i' for each group, with V_g the mean of its people's products of residuals.
+def group_parts(
+    slots: Slots, pull: NDArray[np.float64], residuals: NDArray[np.float64], *, shared: bool
+) -> NDArray[np.float64]:
+    """Σ_i a_i V_i a_i' for each group, V_i being a person's own products of residuals, or their mean over the group.
 
     Parameters
     ----------
     slots : Slots
     pull : ndarray, shape (r, n_people, n_visits)
     residuals : ndarray, shape (n_people, n_visits, m)
+    shared : bool
 
     Returns
     -------
     ndarray, shape (n_groups, m, r, r)
     """
+    if not shared:
+        moved = np.einsum("aiv,ivm->iam", pull, residuals)
+        groups = [moved[slots.group == k] for k in range(len(slots.own))]
+        return np.stack([np.einsum("iam,ibm->mab", own, own) for own in groups])
     parts: list[NDArray[np.float64]] = []
     for k, counts in enumerate(slots.counts):
         mine = slots.group == k

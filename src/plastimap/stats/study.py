@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class People:
     rows : tuple of ndarray of int
         Every person's rows in the table of scans.
     days : tuple of ndarray
+    visits : tuple of ndarray of str
+        Every person's session labels.
     table : DataFrame
         Their rows of the participants table.
     """
@@ -38,6 +40,7 @@ class People:
     ids: tuple[str, ...]
     rows: tuple[NDArray[np.intp], ...]
     days: tuple[NDArray[np.float64], ...]
+    visits: tuple[NDArray[Any], ...]
     table: pd.DataFrame
 
 
@@ -54,6 +57,8 @@ class Study:
         Per person: weights that give the model's terms and, last, the baseline. NaN rows cannot be told.
     variance : ndarray, shape (n_people, n_terms + 1)
         Known variance factors.
+    motion : ndarray, shape (n_scans,), or None
+        Motion index of every scan.
     """
 
     maps: NDArray[np.floating]
@@ -61,6 +66,7 @@ class Study:
     model: TimeModel
     operators: tuple[NDArray[np.float64], ...]
     variance: NDArray[np.float64]
+    motion: NDArray[np.float64] | None = None
 
     def able(self, term: int) -> list[int]:
         """People whose sessions can tell this term."""
@@ -87,8 +93,21 @@ class Study:
         baseline[~(np.abs(baseline) > 1e-3 * typical)] = np.nan
         return data, baseline
 
+    def pull(self, who: Sequence[int], term: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Weights of scans in people's coefficients, shape (n_people, n), and the rows of these n scans."""
+        rows = np.concatenate([self.people.rows[i] for i in who])
+        weights = np.zeros((len(who), rows.size))
+        start = 0
+        for position, i in enumerate(who):
+            own = self.operators[i][term]
+            weights[position, start : start + own.size] = own
+            start += own.size
+        return weights, rows
 
-def make_study(maps: NDArray[np.floating], people: People, model: TimeModel) -> Study:
+
+def make_study(
+    maps: NDArray[np.floating], people: People, model: TimeModel, *, motion: NDArray[np.float64] | None = None
+) -> Study:
     """Work out every person's operators."""
     one_time_point = len(model.basis.reference_days) == 1
     pairs = [
@@ -101,6 +120,7 @@ def make_study(maps: NDArray[np.floating], people: People, model: TimeModel) -> 
         model=model,
         operators=tuple(operator for operator, _ in pairs),
         variance=np.stack([variance for _, variance in pairs]),
+        motion=motion,
     )
 
 
@@ -112,14 +132,15 @@ def check_arrays(
     regions: Mapping[str, NDArray[np.bool_]],
     terms: Sequence[str],
     coding: str,
-    weighting: str,
+    problems: Sequence[str],
 ) -> NDArray[np.floating]:
-    """Check that arrays and tables go together; return the maps as (n_scans, n_voxels)."""
-    problems = known_terms(terms)
+    """Check that arrays and tables go together; return the maps as (n_scans, n_voxels).
+
+    `problems`, found before, are raised together with what is found here.
+    """
+    problems = [*known_terms(terms), *problems]
     if coding not in CODINGS:
         problems.append(f"unknown time coding {coding!r} (known: {', '.join(CODINGS)})")
-    if weighting not in ("equal", "visits"):
-        problems.append(f"unknown weighting {weighting!r} (known: equal, visits)")
     voxels = int(np.count_nonzero(mask))
     if mask.ndim != 3 or voxels == 0:
         problems.append("the analysis mask is empty or not three-dimensional")
@@ -138,6 +159,42 @@ def check_arrays(
     if problems:
         raise StatsProblem(problems)
     return maps if maps.ndim == 2 else maps[:, mask]
+
+
+def with_motion(scans: pd.DataFrame, motion: pd.DataFrame) -> pd.DataFrame:
+    """Add every scan's motion index.
+
+    Parameters
+    ----------
+    scans : DataFrame
+        With ``participant_id`` and ``session`` (empty in studies without sessions).
+    motion : DataFrame
+        ``participant_id``, ``session``, ``motion_index``, one row per scan.
+
+    Returns
+    -------
+    DataFrame
+        `scans` with the column ``motion_index``, in the same order.
+
+    Raises
+    ------
+    StatsProblem
+        If scans have no index, or several.
+    """
+    index: dict[tuple[str, str], list[float]] = {}
+    for who, session, value in zip(
+        motion["participant_id"].astype(str), _sessions(motion), motion["motion_index"].astype(float), strict=True
+    ):
+        index.setdefault((who, session), []).append(value)
+    keys = list(zip(scans["participant_id"].astype(str), _sessions(scans), strict=True))
+    wrong = [" ".join(key).strip() for key in keys if len(index.get(key, [])) != 1 or not np.isfinite(index[key][0])]
+    if wrong:
+        raise StatsProblem(f"the table of motion needs exactly one motion_index of every scan; see {listed(wrong)}")
+    return scans.assign(motion_index=[index[key][0] for key in keys])
+
+
+def _sessions(table: pd.DataFrame) -> list[str]:
+    return table["session"].astype("string").fillna("").tolist()
 
 
 def check_model(
@@ -189,5 +246,6 @@ def order_people(scans: pd.DataFrame, participants: pd.DataFrame) -> People:
         ids=tuple(grouped),
         rows=tuple(part.index.to_numpy(dtype=np.intp) for part in grouped.values()),
         days=tuple(part["day"].to_numpy(dtype=np.float64) for part in grouped.values()),
+        visits=tuple(part["session"].to_numpy(dtype=object) for part in grouped.values()),
         table=table.set_index("participant_id", drop=False).loc[list(grouped)].reset_index(drop=True),
     )

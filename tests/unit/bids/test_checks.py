@@ -87,6 +87,11 @@ def test_protocols_that_cannot_be(study, changes, what):
     assert (what, "error") in told(study)
 
 
+def test_a_missing_echo_is_a_notice(study):
+    (study.root / f"{PDW_2}.nii.gz").unlink()
+    assert told(study) == [("an echo is missing", "notice")]
+
+
 def test_without_metadata_and_entity_the_pulse_is_unknown(make):
     make.image(
         "sub-01/anat/sub-01_echo-1_flip-1_MPM.nii.gz", EchoTime=0.002, FlipAngle=6, RepetitionTimeExcitation=0.02

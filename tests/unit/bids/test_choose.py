@@ -55,6 +55,21 @@ def test_a_repeated_run_counts_whole(rule, kept):
     assert len(notices) == 1
 
 
+def test_complete_repetitions_can_be_combined_and_others_cannot():
+    whole = [mpm(angle, "off", echo, run=run) for angle in (6, 21) for run in (1, 2) for echo in (1, 2, 3)]
+    chosen, notices = used(whole, repeated_runs="combine")
+    assert len(chosen) == 12
+    assert not notices
+    # A run that broke off, or a contrast that was measured once, cannot be combined: the last run counts.
+    for missing in (whole[-1:], whole[-3:]):
+        chosen, notices = used([row for row in whole if row not in missing], repeated_runs="combine")
+        assert {row.run for row in chosen if row.flip_angle_deg == 6} == {2}
+        assert notices
+    # Other acquisitions are never combined.
+    chosen, _ = used([dwi("AP", 30, run=1), dwi("AP", 30, run=2)], repeated_runs="combine")
+    assert [row.run for row in chosen] == [2]
+
+
 def test_a_run_that_broke_off_is_told_with_its_counts():
     rows = [mpm(6, "off", echo, run=1) for echo in (1, 2, 3)] + [mpm(6, "off", 1, run=2)]
     _, notices = used(rows)

@@ -43,7 +43,7 @@ def test_equals_dipy(rng):
     from dipy.denoise.localpca import mppca
 
     noisy = (low_rank(rng, (12, 11, 10), 18) + rng.normal(0, 8, (12, 11, 10, 18))).astype(np.float32)
-    ours = denoise_mppca(noisy, stride=1, shrink=False)
+    ours = denoise_mppca(noisy, stride=1)
     theirs = mppca(noisy, mask=np.ones(noisy.shape[:3], dtype=bool), patch_radius=1)
     # Rounding moves a component of single patches across the threshold, hence a share instead of a maximum.
     assert np.mean(np.abs(ours.data - theirs) < 0.01) > 0.97

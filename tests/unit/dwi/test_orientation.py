@@ -8,17 +8,18 @@ from plastimap.dwi.orientation import TABLES, check_table
 AFFINE = np.diag([-2.0, 2.0, 2.0, 1.0])
 
 
-def bundles(n=24):
-    """Tangents of circles in three planes, each in a third of the image: fibres that go on in their own direction."""
-    grid = np.stack(np.meshgrid(*[np.arange(n) - n / 2 + 0.5] * 3, indexing="ij"), axis=-1)
-    direction = np.zeros((n, n, n, 3))
-    for third, (a, b) in enumerate(((0, 1), (1, 2), (0, 2))):
-        part = slice(third * n // 3, (third + 1) * n // 3)
-        # Tilted out of the plane, as an exact circle would look the same with an axis reversed.
-        direction[:, :, part, a] = -grid[:, :, part, b] - 0.7 * grid[:, :, part, a]
-        direction[:, :, part, b] = grid[:, :, part, a] - 0.7 * grid[:, :, part, b] + 3
-    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    return direction, np.full((n, n, n), 0.6)
+def bundles(n=36, n_bundles=30):
+    """Straight bundles three voxels wide, in all directions, with grey matter between them."""
+    rng = np.random.default_rng(5)
+    grid = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1)
+    direction, fa = np.zeros((n, n, n, 3)), np.full((n, n, n), 0.1)
+    for _ in range(n_bundles):
+        line = rng.normal(size=3)
+        line /= np.linalg.norm(line)
+        away = grid - rng.uniform(0.2 * n, 0.8 * n, 3)
+        inside = np.linalg.norm(away - (away @ line)[..., None] * line, axis=-1) < 1.5
+        direction[inside], fa[inside] = line, 0.6
+    return direction, fa
 
 
 def test_a_right_table_is_left_alone():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,3 +97,53 @@ def test_all_problems_are_named_at_once(still_phantom):
         process_dwi(volume, still_phantom.bvals[1:], still_phantom.bvecs[1:] * 2)
     with pytest.raises(ValueError, match="X, Y, Z, N"):
         process_dwi(Volume(still_phantom.data[..., 0], still_phantom.affine), still_phantom.bvals, still_phantom.bvecs)
+
+
+def test_quality_numbers_and_notes(still_phantom):
+    made = run(still_phantom, denoise=False)
+    assert set(made.qa["cnr"]) == {"1000"}
+    assert 0.1 < made.qa["cnr"]["1000"] < 10
+    assert made.qa["outlier_slices"] == []
+    assert made.qa["bvec_table"]["best"]
+    assert any("PhaseEncodingDirection" in note for note in made.notes)
+    assert any("drift" in note for note in made.notes)  # two b = 0 volumes, both at the start
+    assert made.sigma is None
+    assert made.water is None
+    assert made.tensor.shape == (*made.mask.shape, 6)
+    assert made.colour_fa[~made.mask].max() == 0
+    json.dumps(made.qa)
+
+
+def test_drift_is_taken_out(still_phantom):
+    order = [0, *range(2, 14), 1]
+    course = np.linspace(1, 0.9, 14).astype(np.float32)
+    drifted = replace(
+        still_phantom,
+        data=still_phantom.data[..., order] * course,
+        bvals=still_phantom.bvals[order],
+        bvecs=still_phantom.bvecs[order],
+    )
+    truth, with_drift, corrected = (
+        run(p, denoise=False, motion=False, drift=d, mask=p.brain)
+        for p, d in ((still_phantom, False), (drifted, False), (drifted, True))
+    )
+    assert rms(corrected.md, truth.md) < 0.2 * rms(with_drift.md, truth.md)
+    assert corrected.qa["drift_percent"] == pytest.approx(11, abs=2)
+
+
+def test_ringing_is_removed_or_refused(still_phantom):
+    plain, clean = (run(still_phantom, denoise=False, motion=False, unring=u) for u in (False, True))
+    inside = plain.mask & clean.mask
+    assert np.nanmedian(np.abs(plain.fa - clean.fa)[inside]) > 1e-3
+    with pytest.raises(ValueError, match="PartialFourier"):
+        run(still_phantom, denoise=False, motion=False, unring=True, partial_fourier=0.75)
+
+
+def test_free_water_needs_two_shells(still_phantom):
+    made = run(still_phantom, denoise=False, motion=False, free_water=True, mask=still_phantom.brain)
+    assert any("free water" in note for note in made.notes)
+    assert made.water is None
+    mixed = replace(still_phantom, bvals=np.where(np.arange(14) % 2, 500.0, 1000.0) * (still_phantom.bvals > 0))
+    made = run(mixed, denoise=False, motion=False, free_water=True, mask=mixed.brain)
+    assert made.water is not None
+    assert np.nanmax(made.water) < 1

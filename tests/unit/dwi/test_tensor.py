@@ -199,6 +199,16 @@ def test_the_order_of_volumes_does_not_matter(seed):
     np.testing.assert_allclose(other.fa, one.fa, atol=1e-5)
 
 
+def test_air_can_be_fitted_without_harm(rng):
+    air = np.abs(rng.normal(0, 1, (500, 1, 1, BVALS.size))) ** 8
+    air[:20] = 0
+    made = fit_tensor(air, BVALS, BVECS, mask=np.ones((500, 1, 1)))
+    assert np.isnan(made.fa[:20]).all()
+    fitted = made.fa[20:]
+    assert ((fitted >= 0) & (fitted <= 1)).all()
+    assert np.isfinite(made.s0[20:]).all()
+
+
 def test_exponentials_and_logarithms(rng):
     x = rng.uniform(-40, 40, 1000).astype(np.float32)
     made = np.empty_like(x)

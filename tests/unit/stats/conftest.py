@@ -20,43 +20,57 @@ DAYS = (0.0, 7.0, 14.0, 28.0, 84.0)
 
 @dataclass(frozen=True)
 class SpmModel:
-    """Model A of the reference: two-sample comparison of slope images with age and TIV."""
+    """A model of the reference, with its data and SPM12's results."""
 
     folder: Path
     mask: NDArray[np.bool_]
     affine: NDArray[np.float64]
-    data: NDArray[np.float64]
+    data: NDArray[np.float32]
     matrix: NDArray[np.float64]
-    weights: NDArray[np.float64]
     model: dict[str, Any]
+    design: pd.DataFrame
 
     def image(self, name: str) -> NDArray[np.float64]:
         """An SPM result in the mask's voxels."""
         return read_volume(self.folder / f"{name}.nii.gz", dtype=np.float64).data[self.mask]
 
     def table(self, name: str) -> pd.DataFrame:
-        return pd.read_csv(self.folder / f"clusters_{name}.csv")
+        return pd.read_csv(self.folder / f"clusters_{name}.csv").astype(float)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        return np.loadtxt(self.folder / f"{name}.csv", delimiter=",")
 
     def roi(self, name: str) -> NDArray[np.bool_]:
         return read_volume(self.folder.parent / "data" / f"{name}.nii.gz").data > 0
 
 
-@pytest.fixture(scope="session")
-def spm(shared: Path) -> SpmModel:
+def spm_model(shared: Path, name: str, files: list[str]) -> SpmModel:
     root = shared / "reference" / "spm12-glm"
-    folder = root / "A_twosample_slopes"
+    folder = root / name
     mask = read_volume(folder / "mask.nii.gz")
     inside = mask.data > 0
-    files = [root / "data" / f"slope_sub-{number:02d}.nii.gz" for number in range(1, 25)]
     return SpmModel(
         folder=folder,
         mask=inside,
         affine=mask.affine,
-        data=np.stack([read_volume(file, dtype=np.float64).data[inside] for file in files]),
+        data=np.stack([read_volume(root / "data" / f"{file}.gz").data[inside] for file in files]),
         matrix=np.loadtxt(folder / "design_matrix_X.csv", delimiter=","),
-        weights=np.diag(np.loadtxt(folder / "whitening_W.csv", delimiter=",")) ** 2,
         model=json.loads((folder / "model.json").read_text()),
+        design=pd.read_csv(root / "data" / "design.csv", dtype=str),
     )
+
+
+@pytest.fixture(scope="session")
+def spm(shared: Path) -> SpmModel:
+    """Model A: two-sample comparison of slope images with age and TIV."""
+    return spm_model(shared, "A_twosample_slopes", [f"slope_sub-{number:02d}.nii" for number in range(1, 25)])
+
+
+@pytest.fixture(scope="session")
+def spm_repeated(shared: Path) -> SpmModel:
+    """Model B2: 24 people × 5 visits, variance components by ReML."""
+    design = pd.read_csv(shared / "reference" / "spm12-glm" / "data" / "design.csv")
+    return spm_model(shared, "B2_remeasures_reml", design["file"].tolist())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from plastimap.stats.analysis import AnalysisResult, analyse
+from plastimap.stats.fitted import Inference
 from plastimap.stats.inference import CLUSTER_COLUMNS, FAMILY_COLUMNS
+from plastimap.stats.models import FitOptions
 from plastimap.stats.problems import StatsProblem
 
 Maker = Callable[..., Any]
@@ -64,7 +66,7 @@ def test_order_of_rows_changes_nothing(toy: Maker) -> None:
     )
     one, other = run(study), run(shuffled)
     for first, second in zip(one.tests, other.tests, strict=True):
-        np.testing.assert_array_equal(first.t, second.t)
+        np.testing.assert_array_equal(first.values, second.values)
     pd.testing.assert_frame_equal(one.clusters, other.clusters)
     pd.testing.assert_frame_equal(one.families, other.families)
     pd.testing.assert_frame_equal(one.cluster_scans, other.cluster_scans)
@@ -75,7 +77,7 @@ def test_maps_on_the_grid_are_the_same_as_maps_in_the_mask(toy: Maker) -> None:
     mask = study.arguments["mask"]
     volumes = np.full((len(study.maps), *mask.shape), np.nan, dtype=np.float32)
     volumes[:, mask] = study.maps
-    np.testing.assert_array_equal(run(replace(study, maps=volumes)).tests[0].t, run(study).tests[0].t)
+    np.testing.assert_array_equal(run(replace(study, maps=volumes)).tests[0].values, run(study).tests[0].values)
 
 
 def test_inputs_are_not_changed(toy: Maker) -> None:
@@ -104,7 +106,7 @@ def test_a_missing_visit_of_many_does_not_bias_the_effect(toy: Maker) -> None:
     assert part.tests[0].n == 12
     inside = study.blob[study.arguments["mask"]]
     assert part.tests[0].effect[inside].mean() == pytest.approx(full.tests[0].effect[inside].mean(), rel=0.02)
-    weighted = run(subset(study, ~gone), terms=["linear"], weighting="visits")
+    weighted = run(subset(study, ~gone), terms=["linear"], options=FitOptions(weighting="visits"))
     assert weighted.tests[0].effect[inside].mean() == pytest.approx(-0.002, rel=0.2)
 
 
@@ -147,7 +149,7 @@ def test_an_effect_of_one_person_is_named(toy: Maker) -> None:
     last = ((study.scans["participant_id"] == "04") & (study.scans["day"] == 84)).to_numpy()
     maps[np.ix_(last, inside)] += 5
     # Only a threshold this low can let a single person through.
-    result = run(replace(study, maps=maps), cluster_forming_p=0.3, terms=["linear"])
+    result = run(replace(study, maps=maps), inference=Inference(cluster_forming_p=0.3), terms=["linear"])
     blamed = result.clusters[result.clusters["hemisphere"] == "R"]
     assert "04" in set(blamed.loc[blamed["influence"] > 0.5, "influential"])
     assert blamed["warnings"].str.contains("without 04").any()
@@ -158,10 +160,12 @@ def test_voxels_with_gaps_follow_the_rule(toy: Maker) -> None:
     maps = study.maps.copy()
     maps[0, 100] = np.nan
     gaps = replace(study, maps=maps)
-    assert np.isnan(run(gaps).tests[0].t[100])
-    lenient = run(gaps, minimum_subjects=0.8)
-    assert np.isfinite(lenient.tests[0].t).all()
-    np.testing.assert_allclose(np.delete(lenient.tests[0].t, 100), np.delete(run(gaps).tests[0].t, 100), rtol=1e-5)
+    assert np.isnan(run(gaps).tests[0].values[100])
+    lenient = run(gaps, options=FitOptions(minimum_subjects=0.8))
+    assert np.isfinite(lenient.tests[0].values).all()
+    np.testing.assert_allclose(
+        np.delete(lenient.tests[0].values, 100), np.delete(run(gaps).tests[0].values, 100), rtol=1e-5
+    )
 
 
 def test_a_search_volume_without_voxels_is_said_and_not_counted(toy: Maker) -> None:
@@ -175,7 +179,12 @@ def test_a_search_volume_without_voxels_is_said_and_not_counted(toy: Maker) -> N
 def test_every_problem_comes_at_once(toy: Maker) -> None:
     study = toy()
     with pytest.raises(StatsProblem) as caught:
-        run(study, terms=["linaer"], search_volumes={"L": np.zeros((2, 2, 2), dtype=bool)}, weighting="some")
+        run(
+            study,
+            terms=["linaer"],
+            search_volumes={"L": np.zeros((2, 2, 2), dtype=bool)},
+            options=FitOptions(weighting="some"),
+        )
     assert len(caught.value.problems) == 3
     assert "did you mean 'linear'" in str(caught.value)
     scans = study.scans.copy()

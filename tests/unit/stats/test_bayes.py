@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from plastimap.stats.bayes import SENSITIVITY_SCALES, bf10_one_sample, bf10_two_sample, largest_bf01
+from plastimap.stats.bayes import (
+    SENSITIVITY_SCALES,
+    bf10_contrast,
+    bf10_one_sample,
+    bf10_two_sample,
+    largest_bf01,
+    log_bf10_map,
+)
+from plastimap.stats.glm import effective_n
 
 
 def by_quadrature(t: float, size: float, dof: int, scale: float) -> float:
@@ -48,3 +56,21 @@ def test_too_few_people_are_refused() -> None:
         bf10_one_sample(1.0, 1)
     with pytest.raises(ValueError, match="at least two people"):
         bf10_two_sample(1.0, 5, 0)
+
+
+def test_a_contrast_of_groups_is_the_two_sample_test() -> None:
+    groups = np.column_stack([np.arange(16) < 7, np.arange(16) >= 7]).astype(float)
+    size = effective_n(groups, [1, -1])
+    assert size == pytest.approx(7 * 9 / 16)
+    np.testing.assert_allclose(bf10_contrast([0.3, 2.5], size, 14), bf10_two_sample([0.3, 2.5], 7, 9))
+    assert effective_n(groups, [1, 0]) == pytest.approx(7)
+    assert effective_n(groups, [1, 0], np.full(16, 3.0)) == pytest.approx(7)
+
+
+def test_maps_are_interpolated_closely(rng: np.random.Generator) -> None:
+    t = rng.normal(scale=4, size=500)
+    t[7] = np.nan
+    found = log_bf10_map(t, 4.0, 15)
+    assert np.isnan(found[7])
+    np.testing.assert_allclose(np.delete(found, 7), np.log(bf10_contrast(np.delete(t, 7), 4.0, 15)), atol=1e-4)
+    np.testing.assert_allclose(log_bf10_map(np.zeros(2), 4.0, 15), np.log(bf10_contrast(0.0, 4.0, 15)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from plastimap.stats.clusters import cluster_table, search_volume
+from plastimap.stats.clusters import RandomField, cluster_table, search_volume
+from plastimap.stats.fitted import noise_smoothness
 from plastimap.stats.glm import fit_glm
-from plastimap.stats.inference import noise_smoothness
-from plastimap.stats.tails import t_threshold
+from plastimap.stats.rft import TField
 
 
 def test_clusters_in_noise_alone() -> None:
@@ -28,14 +28,10 @@ def test_clusters_in_noise_alone() -> None:
         fwhm = noise_smoothness(fit, mask).fwhm
         volume = np.full(shape, np.nan)
         volume[mask] = fit.t_map([1, -1]).t
-        table, _ = cluster_table(
-            volume,
-            search_volume(mask, mask, fwhm),
-            affine=np.eye(4),
-            threshold=t_threshold(0.001, fit.dof),
-            dof=fit.dof,
-            fwhm=fwhm,
-        )
+        search, field = search_volume(mask, mask, fwhm), TField(fit.dof)
+        threshold = field.threshold(0.001)
+        judge = RandomField(field, search, threshold, fwhm)
+        table, _ = cluster_table(volume, search, judge=judge, field=field, affine=np.eye(4), threshold=threshold)
         hits += int((table["cluster_p_fwe"] < 0.05).any())
     # Of 120 rounds 6 are expected; 1 to 13 holds with probability above .99 at a true rate between .03 and .06.
     assert 1 <= hits <= 13

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plastimap.stats.clusters import cluster_table, find_clusters, search_volume
+from plastimap.stats.clusters import RandomField, cluster_table, find_clusters, search_volume
+from plastimap.stats.rft import TField
 
 AFFINE = np.array([[-2.0, 0, 0, 20], [0, 2, 0, -10], [0, 0, 2, 4], [0, 0, 0, 1]])
 
@@ -16,6 +17,12 @@ def map_with(*values: tuple[tuple[int, int, int], float]) -> np.ndarray:
 
 
 EVERYWHERE = np.ones((10, 10, 10), dtype=bool)
+
+
+def table_of(t: np.ndarray, *, threshold: float):
+    field, search = TField(20), search_volume(EVERYWHERE, EVERYWHERE, [3, 3, 3])
+    judge = RandomField(field, search, threshold, np.full(3, 3.0))
+    return cluster_table(t, search, judge=judge, field=field, affine=AFFINE, threshold=threshold)
 
 
 def test_edges_join_and_corners_do_not() -> None:
@@ -60,9 +67,7 @@ def test_peaks_keep_their_distance() -> None:
 def test_the_table_is_in_millimetres_and_cubic_millimetres() -> None:
     t = np.zeros((10, 10, 10))
     t[3:5, 3, 3] = 6
-    table, clusters = cluster_table(
-        t, search_volume(EVERYWHERE, EVERYWHERE, [3, 3, 3]), affine=AFFINE, threshold=3, dof=20, fwhm=[3, 3, 3]
-    )
+    table, clusters = table_of(t, threshold=3)
     assert len(clusters) == 1
     row = table.iloc[0]
     assert (row["x"], row["y"], row["z"]) == (14, -4, 10)
@@ -74,9 +79,7 @@ def test_the_table_is_in_millimetres_and_cubic_millimetres() -> None:
 
 
 def test_no_cluster_is_an_empty_table_with_the_same_columns() -> None:
-    options = {"affine": AFFINE, "dof": 20, "fwhm": [3, 3, 3]}
-    search = search_volume(EVERYWHERE, EVERYWHERE, [3, 3, 3])
-    empty, _ = cluster_table(np.zeros((10, 10, 10)), search, threshold=3, **options)
-    full, _ = cluster_table(np.ones((10, 10, 10)), search, threshold=0.5, **options)
+    empty, _ = table_of(np.zeros((10, 10, 10)), threshold=3)
+    full, _ = table_of(np.ones((10, 10, 10)), threshold=0.5)
     assert len(empty) == 0
     assert list(empty.columns) == list(full.columns)

@@ -76,3 +76,14 @@ def test_unknown_groups_get_a_suggestion_and_all_problems_come_at_once() -> None
     assert "two contrasts are called 'one'" in text
     assert "the key 'test' is missing" in text
     assert len(problems) == 5
+
+
+def test_any_difference_between_several() -> None:
+    contrast = parse_contrast("A != B + C != D")
+    assert contrast.sides == (("A",), ("B", "C"), ("D",))
+    assert contrast.groups == ("A", "B", "C", "D")
+    assert contrast.directions == ("!=",)
+    assert contrast.test == contrast.name == "A != B + C != D"
+    for wrong in ("A != A", "A != B > C", "A != 0", "A != "):
+        with pytest.raises(StatsProblem):
+            parse_contrast(wrong)

@@ -33,8 +33,8 @@ def test_groups_are_means_and_covariates_are_centred(people: pd.DataFrame) -> No
     assert design.names == ("group CON_1", "group SCI UL", "group SCI-LL", "age", "sex=M")
     np.testing.assert_allclose(design.matrix[:, 3:].mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(design.matrix[:, :3].sum(axis=0), [3, 5, 4])
-    np.testing.assert_allclose(design.vectors[0], [-1, 0.5, 0.5, 0, 0])
-    np.testing.assert_allclose(design.vectors[1], [0, 0, 1, 0, 0])
+    np.testing.assert_allclose(design.vectors[0], [[-1, 0.5, 0.5, 0, 0]])
+    np.testing.assert_allclose(design.vectors[1], [[0, 0, 1, 0, 0]])
     assert design.dof == 12 - 5
     assert design.problems == ()
 
@@ -47,7 +47,7 @@ def test_a_slope_is_fitted_in_its_own_people_only(people: pd.DataFrame) -> None:
     assert len(design.people) == 12
     assert slope.people == ("00", "01", "03", "04", "05", "06", "07", "08")
     assert slope.names == ("group SCI UL", "group SCI-LL", "delta", "age")
-    np.testing.assert_allclose(slope.vectors[0], [0, 0, 1, 0])
+    np.testing.assert_allclose(slope.vectors[0], [[0, 0, 1, 0]])
     assert slope.scale == pytest.approx(people["delta"].iloc[slope.rows].std())
     assert any("02" in note for note in slope.notes)
 
@@ -127,3 +127,9 @@ def test_missing_groups_and_columns(people: pd.DataFrame) -> None:
     assert "also a covariate" in problems(people.drop(index=4), contrasts=["age in SCI UL <> 0"])
     (design,) = design_matrix(people, group="group", covariates=[], contrasts="auto")
     assert design.problems
+
+
+def test_several_groups_are_tested_together(people: pd.DataFrame) -> None:
+    (design,) = design_matrix(people, group="group", covariates=["age"], contrasts=["SCI UL != SCI-LL != CON_1"])
+    np.testing.assert_allclose(design.vectors[0], [[0, 1, -1, 0], [-1, 0, 1, 0]])
+    assert design.n_tested == 3

@@ -55,3 +55,29 @@ def test_tables_that_do_not_go_together_are_refused() -> None:
         correct_families([rows(("R1", 1.0))], [], method="hol")  # type: ignore[arg-type]
     with pytest.raises(StatsProblem, match="no families"):
         correct_families([], [], method="holm")
+
+
+def test_false_discovery_rate_by_hand() -> None:
+    np.testing.assert_allclose(correct([0.01, 0.04, 0.03, 0.005], "fdr"), [0.02, 0.04, 0.04, 0.02])
+    found = correct_families([rows(("R1", 0.01), ("FA", 0.04))], [rows(("R1", 0.02), column="cluster_p_fwe")], method="fdr")
+    np.testing.assert_allclose(found.families["min_p_corrected"], [0.02, 0.04])
+    np.testing.assert_allclose(found.clusters["cluster_p_corrected"], [0.04])
+
+
+def test_smallest_p_over_families_that_go_together(rng: np.random.Generator) -> None:
+    """Families that are copies of one another cost nothing; independent ones cost what they should."""
+    null = rng.normal(size=2000)
+    p = (null >= null[7]).mean()
+    tables = [rows(("R1", p)), rows(("FA", p))]
+    clusters = [rows(("R1", p), column="cluster_p_fwe"), rows(("FA", 0.5), column="cluster_p_fwe")]
+    same = correct_families(tables, clusters, method="min_p", nulls=[null[None], null[None]])
+    np.testing.assert_allclose(same.families["min_p_corrected"], p)
+    np.testing.assert_allclose(same.clusters["cluster_p_corrected"], [p, 0.5], atol=1e-3)
+    other = correct_families(tables, clusters, method="min_p", nulls=[null[None], rng.normal(size=(1, 2000))])
+    np.testing.assert_allclose(other.families["min_p_corrected"], 1 - (1 - p) ** 2, rtol=0.1)
+
+
+def test_smallest_p_needs_resamples_of_all() -> None:
+    for nulls in ([], [np.zeros((1, 0))], [np.zeros((2, 9))]):
+        with pytest.raises(StatsProblem, match="equally many resamples"):
+            correct_families([rows(("R1", 0.5))], [], method="min_p", nulls=nulls)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plastimap.stats.longitudinal import incomplete_people, reference_days, subject_terms, term_operator, time_model
-from plastimap.stats.timecoding import CODINGS, time_basis
+from plastimap.stats.timecoding import POLYNOMIALS, time_basis
 
 DAYS = np.array([0.0, 7.0, 14.0, 28.0, 84.0])
 TERMS = ("baseline", "level", "linear", "quadratic")
@@ -19,7 +19,7 @@ def options(coding: str = "quadratic_after_linear") -> dict:
 
 @given(
     kept=st.sets(st.integers(0, 4), min_size=3),
-    coding=st.sampled_from(CODINGS),
+    coding=st.sampled_from(POLYNOMIALS),
     curve=st.tuples(st.floats(-2, 2), st.floats(-0.1, 0.1), st.floats(-1e-3, 1e-3)),
 )
 def test_missing_visits_leave_a_quadratic_course_unchanged(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from plastimap.stats.rft import cluster_p, ec_densities_f, ec_densities_t, peak_p, resel_counts
+from plastimap.stats.rft import TField, cluster_p, ec_densities_f, ec_densities_t, peak_p, resel_counts, resels_inside
 
 
 def test_resels_of_a_box_are_known() -> None:
@@ -29,7 +29,7 @@ def test_the_printed_study_is_reproduced() -> None:
     density = ec_densities_t(threshold, dof)
     fwhm = np.full(3, (8.16 * density[3] / density[0]) ** (1 / 3))
     resels = np.array([0, 0, 0, 3.93 / density[3]])
-    p, _ = cluster_p([61, 62, 95, 105], threshold=threshold, dof=dof, resels=resels, fwhm=fwhm)
+    p, _ = cluster_p([61, 62, 95, 105], threshold=threshold, field=TField(dof), resels=resels, fwhm=fwhm)
     # Ec and Ek are known to three digits.
     np.testing.assert_allclose(p, [0.0380, 0.0361, 0.0079, 0.0051], atol=1.5e-4)
 
@@ -52,7 +52,7 @@ def test_many_degrees_of_freedom_give_a_gaussian_field() -> None:
 
 
 def test_cluster_p_falls_with_extent_and_uncorrected_p_ignores_the_volume() -> None:
-    options = {"threshold": 3.4, "dof": 20.0, "fwhm": [3.0, 3.0, 3.0]}
+    options = {"threshold": 3.4, "field": TField(20.0), "fwhm": [3.0, 3.0, 3.0]}
     small, small_unc = cluster_p([1, 10, 50, 400], resels=np.array([1, 5, 20, 40.0]), **options)
     large, large_unc = cluster_p([1, 10, 50, 400], resels=np.array([1, 30, 300, 900.0]), **options)
     assert (np.diff(small) < 0).all()
@@ -64,14 +64,28 @@ def test_cluster_p_falls_with_extent_and_uncorrected_p_ignores_the_volume() -> N
 def test_a_flat_search_volume_is_judged_in_two_dimensions() -> None:
     mask = np.zeros((20, 20, 3), dtype=bool)
     mask[1:-1, 1:-1, 1] = True
-    p, _ = cluster_p([5, 50], threshold=3.0, dof=20.0, resels=resel_counts(mask, [3, 3, 3]), fwhm=[3, 3, 3])
+    p, _ = cluster_p([5, 50], threshold=3.0, field=TField(20.0), resels=resel_counts(mask, [3, 3, 3]), fwhm=[3, 3, 3])
     assert 0 < p[1] < p[0] < 1
 
 
 def test_peak_p_is_never_above_bonferroni() -> None:
     resels = np.array([1, 30, 300, 900.0])
-    p = peak_p([3.0, 5.0, 9.0], dof=20.0, resels=resels, n_voxels=1000)
+    p = peak_p([3.0, 5.0, 9.0], field=TField(20.0), resels=resels, n_voxels=1000)
     assert (p <= np.minimum(1000 * stats.t.sf([3.0, 5.0, 9.0], 20), 1) * (1 + 1e-12)).all()
-    assert peak_p(9.0, dof=20.0, resels=resels, n_voxels=10**9) == pytest.approx(
+    assert peak_p(9.0, field=TField(20.0), resels=resels, n_voxels=10**9) == pytest.approx(
         resels @ ec_densities_t(9.0, 20), rel=1e-3
     )
+
+
+def test_a_cluster_in_rough_noise_counts_more() -> None:
+    options = {"threshold": 3.4, "field": TField(20.0), "fwhm": [3.0, 3.0, 3.0], "resels": np.array([1, 5, 20, 40.0])}
+    even, _ = cluster_p([50], **options)
+    same, _ = cluster_p([50], **options, own_resels=[50 / 27])
+    rough, _ = cluster_p([50], **options, own_resels=[3 * 50 / 27])
+    np.testing.assert_allclose(same, even, rtol=1e-12)
+    assert rough[0] < even[0]
+
+
+def test_resels_inside_fill_in_the_edge() -> None:
+    assert resels_inside(np.array([0.1, np.nan, 0.3]), [3, 3, 3]) == pytest.approx(0.6)
+    assert resels_inside(np.array([np.nan, np.nan]), [2, 2, 2]) == pytest.approx(0.25)

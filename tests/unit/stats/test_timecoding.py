@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plastimap.stats.problems import StatsProblem
-from plastimap.stats.timecoding import CODINGS, time_basis, time_terms
+from plastimap.stats.timecoding import POLYNOMIALS, time_basis, time_terms
 
 DAYS = np.array([0.0, 7.0, 14.0, 28.0, 84.0])
 CURVE = 1 - np.exp(-0.1 * DAYS)
@@ -45,7 +45,7 @@ def test_reference_design_is_reproduced() -> None:
 distinct_days = st.lists(st.integers(0, 400), min_size=3, max_size=8, unique=True)
 
 
-@given(days=distinct_days, coding=st.sampled_from(CODINGS), centre=st.booleans())
+@given(days=distinct_days, coding=st.sampled_from(POLYNOMIALS), centre=st.booleans())
 def test_every_coding_spans_the_same_curves(days: list[int], coding: str, centre: bool) -> None:
     days_ = np.array(days, dtype=float)
     basis = time_basis(days_, coding=coding, centre=centre)
@@ -63,10 +63,10 @@ def test_orthogonalised_terms_are_orthogonal(days: list[int]) -> None:
         np.testing.assert_allclose(scaled.T @ scaled, np.eye(3), atol=1e-6)
 
 
-@given(days=distinct_days, coding=st.sampled_from(CODINGS))
+@given(days=distinct_days, coding=st.sampled_from(POLYNOMIALS))
 def test_order_and_repetition_of_days_change_nothing(days: list[int], coding: str) -> None:
-    one = time_basis(days, coding=coding, centre=True).powers
-    other = time_basis([*reversed(days), days[0]], coding=coding, centre=True).powers
+    one = time_basis(days, coding=coding, centre=True).mix
+    other = time_basis([*reversed(days), days[0]], coding=coding, centre=True).mix
     np.testing.assert_array_equal(one, other)
 
 
@@ -89,3 +89,29 @@ def test_unknown_coding_and_missing_days_are_named() -> None:
         time_basis(DAYS, coding="quadratic_after_liner", centre=True)  # type: ignore[arg-type]
     with pytest.raises(StatsProblem, match="days since baseline"):
         time_basis([0, np.nan], coding="raw", centre=True)
+
+
+def test_pieces_are_slopes_between_knots() -> None:
+    basis = time_basis(DAYS, coding="piecewise", centre=True, knots=(14, 28))
+    assert basis.names == ("constant", "piece1", "piece2", "piece3")
+    # Falls by 2 a day for two weeks, rises by 3 for two, keeps: known coefficients.
+    course = np.interp(DAYS, [0, 14, 28, 84], [100, 72, 114, 114])
+    np.testing.assert_allclose(np.linalg.lstsq(basis.at(DAYS), course, rcond=None)[0], [100, -2, 3, 0], atol=1e-9)
+    np.testing.assert_allclose(basis.at([35.0]), [[1, 14, 14, 7]])
+    assert basis.span("piece3") == 56
+    assert "piece1 from day 0 to 14, piece2 from day 14 to 28, piece3 from day 28 to 84" in basis.describe()
+    np.testing.assert_allclose(basis.vector("baseline"), [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("knots", [(), (0,), (84,), (28, 14), (7, 7), (3, 5)])
+def test_knots_that_do_not_fit_the_days_are_refused(knots: tuple[float, ...]) -> None:
+    with pytest.raises(StatsProblem, match=r"knot"):
+        time_basis(DAYS, coding="piecewise", centre=True, knots=knots)
+
+
+def test_all_change_is_every_growth_term() -> None:
+    basis = time_basis(DAYS, coding="raw", centre=True)
+    np.testing.assert_array_equal(basis.vectors("change"), [[0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(basis.vectors("linear"), [[0, 1, 0]])
+    assert basis.vectors("piece1").shape == (0, 3)
+    assert time_basis([0], coding="piecewise", centre=True).vectors("change").shape == (0, 1)

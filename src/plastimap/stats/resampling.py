@@ -1,0 +1,469 @@
+"""What noise alone would give, from the data themselves: permutations and sign flips of whole people.
+
+Freedman & Lane (1983, doi:10.2307/1391660) in the form of Winkler 2014 (doi:10.1016/j.neuroimage.2014.01.060):
+what the nuisance columns leave of the data is exchanged between people, and the model fitted anew. A person's scans
+stay together, because what is exchanged are people's coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from math import factorial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plastimap.stats._fields import extremes, f_images, gather, largest_clusters, neighbours, t_images, tfce
+from plastimap.stats.clusters import Cluster, ClusterP, PeakP
+from plastimap.stats.glm import independent_rows
+from plastimap.stats.problems import StatsProblem
+
+BATCH_BYTES = 96e6
+"""Room for the images of one batch of resamples."""
+
+CACHE_BYTES = 2e6
+"""Room for all exchanges of one chunk of voxels, where no images are kept."""
+
+
+class Scheme(NamedTuple):
+    """Exchanges of people.
+
+    Attributes
+    ----------
+    orders : ndarray of int, shape (k, n)
+        Who takes whose place.
+    signs : ndarray, shape (k, n)
+        With which sign.
+    exhaustive : bool
+        Whether these are all there are. The first leaves everything as it is.
+    """
+
+    orders: NDArray[np.intp]
+    signs: NDArray[np.float64]
+    exhaustive: bool
+
+
+def permutation_scheme(n: int, count: int, *, seed: int) -> Scheme:
+    """Distinct permutations of n people: all of them, or `count` at random."""
+    if n <= 12 and factorial(n) <= count:
+        orders = np.array(list(permutations(range(n))), dtype=np.intp)
+        return Scheme(orders, np.ones(orders.shape), True)
+    rng = np.random.default_rng(seed)
+    drawn = _distinct(np.arange(n), lambda: rng.permutation(n), count)
+    return Scheme(drawn.astype(np.intp), np.ones(drawn.shape), False)
+
+
+def sign_scheme(n: int, count: int, *, seed: int) -> Scheme:
+    """Distinct sign flips of n people: all of them, or `count` at random."""
+    if n < 40 and 2**n <= count:
+        signs = np.array(list(product((1.0, -1.0), repeat=n)))
+        return Scheme(np.tile(np.arange(n), (len(signs), 1)), signs, True)
+    rng = np.random.default_rng(seed)
+    signs = _distinct(np.ones(n), lambda: rng.choice(np.array([1.0, -1.0]), n), count)
+    return Scheme(np.tile(np.arange(n), (len(signs), 1)), signs, False)
+
+
+def _distinct(first: NDArray[Any], draw: Callable[[], NDArray[Any]], count: int) -> NDArray[np.float64]:
+    """`count` different draws, `first` in front."""
+    found = {first.astype(np.float64).tobytes(): first.astype(np.float64)}
+    while len(found) < count:
+        fresh = draw().astype(np.float64)
+        found.setdefault(fresh.tobytes(), fresh)
+    return np.stack(list(found.values()))
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A model ready to be fitted to exchanged data.
+
+    Attributes
+    ----------
+    residuals : ndarray, shape (n, n_voxels)
+        What nuisance leaves of the (whitened) data.
+    kind : {"t", "F"}
+    effect : ndarray, shape (r, n)
+        Orthonormal directions of interest; one for t, with the sign of the contrast.
+    nuisance : ndarray, shape (q, n)
+        Orthonormal directions of nuisance that exchanged residuals can lie in.
+    dof : float
+    squares : ndarray, shape (n_voxels,)
+        Sums of squares of `residuals`.
+    """
+
+    residuals: NDArray[np.floating]
+    kind: Literal["t", "F"]
+    effect: NDArray[np.float64]
+    nuisance: NDArray[np.float64]
+    dof: float
+    squares: NDArray[np.floating]
+
+    def images(self, orders: NDArray[np.intp], signs: NDArray[np.float64]) -> NDArray[np.floating]:
+        """Compute t or F after exchanges, shape (k, n_voxels)."""
+        k = len(orders)
+        effects = self._project(self.effect, orders, signs)
+        nuisance = self._project(self.nuisance, orders, signs)
+        out = np.empty((k, self.residuals.shape[1]), dtype=self.residuals.dtype)
+        if self.kind == "t":
+            t_images(effects[:, 0], nuisance, self.squares, self.dof, out)
+        else:
+            f_images(effects, nuisance, self.squares, self.dof, out)
+        return out
+
+    def part(self, columns: NDArray[np.intp]) -> Exchange:
+        """The same for some of the voxels."""
+        return replace(self, residuals=self.residuals[:, columns], squares=self.squares[columns])
+
+    def _project(
+        self, directions: NDArray[np.float64], orders: NDArray[np.intp], signs: NDArray[np.float64]
+    ) -> NDArray[np.floating]:
+        """Directions' products with exchanged residuals, shape (k, rows, n_voxels)."""
+        k, rows, n = len(orders), len(directions), self.residuals.shape[0]
+        # Instead of the data, the directions are exchanged, the other way round.
+        weights = np.zeros((k, rows, n), dtype=self.residuals.dtype)
+        places = np.broadcast_to(orders[:, None, :], weights.shape)
+        np.put_along_axis(weights, places, directions[None] * signs[:, None, :], axis=2)
+        return (weights.reshape(k * rows, n) @ self.residuals).reshape(k, rows, self.residuals.shape[1])
+
+
+@dataclass(frozen=True)
+class UnequalExchange:
+    """As :class:`Exchange`, with a variance for every group (Welch's statistic).
+
+    Attributes
+    ----------
+    residuals : ndarray, shape (n, n_voxels)
+    pull : ndarray, shape (n,)
+        Weights of people in the contrast.
+    leave : ndarray, shape (n, n)
+        What the whole model leaves of data.
+    groups : tuple of ndarray of int
+        People of each group that counts in the contrast.
+    """
+
+    residuals: NDArray[np.float64]
+    pull: NDArray[np.float64]
+    leave: NDArray[np.float64]
+    groups: tuple[NDArray[np.intp], ...]
+
+    def images(self, orders: NDArray[np.intp], signs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Welch's v after exchanges, shape (k, n_voxels)."""
+        out = np.empty((len(orders), self.residuals.shape[1]))
+        for row, (order, sign) in enumerate(zip(orders, signs, strict=True)):
+            moved = self.residuals[order] * sign[:, None]
+            variance = np.zeros(moved.shape[1])
+            for members in self.groups:
+                left = self.leave[members] @ moved
+                share = (self.pull[members] ** 2).sum() / self.leave[members, members].sum()
+                variance += share * np.einsum("ij,ij->j", left, left)
+            out[row] = np.where(variance > 0, self.pull @ moved / np.sqrt(np.where(variance > 0, variance, 1.0)), 0.0)
+        return out
+
+
+def exchange(
+    data: NDArray[np.floating],
+    matrix: NDArray[np.floating],
+    vectors: ArrayLike,
+    *,
+    kind: Literal["t", "F"],
+    signed: bool,
+    weights: ArrayLike | None = None,
+) -> Exchange:
+    """Prepare contrasts for exchange.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n, n_voxels)
+        Without missing values.
+    matrix : ndarray, shape (n, p)
+    vectors : array-like, shape (r, p)
+        Contrasts, tested together.
+    kind : {"t", "F"}
+    signed : bool
+        Whether signs will be flipped, and not only people permuted.
+    weights : array-like, shape (n,), optional
+        Inverse relative variances.
+
+    Returns
+    -------
+    Exchange
+
+    Raises
+    ------
+    StatsProblem
+        If no degrees of freedom are left, or the contrast cannot be told.
+    """
+    values, design = _whitened(data, matrix, weights)
+    nuisance, effect = split_design(design, vectors)
+    residuals = values - nuisance.T @ (nuisance @ values)
+    dof = float(len(design) - len(nuisance) - len(effect))
+    if dof < 1:
+        raise StatsProblem(f"{len(design)} people leave no degrees of freedom")
+    return Exchange(
+        residuals=residuals,
+        kind=kind,
+        effect=effect,
+        nuisance=nuisance if signed else _without_constant(nuisance),
+        dof=dof,
+        squares=np.einsum("ij,ij->j", residuals, residuals),
+    )
+
+
+def exchange_unequal(
+    data: NDArray[np.floating],
+    matrix: NDArray[np.floating],
+    vector: ArrayLike,
+    *,
+    groups: ArrayLike,
+    weights: ArrayLike | None = None,
+) -> UnequalExchange:
+    """Prepare one contrast for exchange where groups vary unequally.
+
+    Parameters
+    ----------
+    data, matrix, weights
+        See :func:`exchange`.
+    vector : array-like, shape (p,)
+    groups : array-like, shape (n,)
+
+    Returns
+    -------
+    UnequalExchange
+    """
+    values, design = _whitened(data, matrix, weights)
+    row = np.asarray(vector, dtype=np.float64)
+    nuisance, _ = split_design(design, row[None, :])
+    pull = row @ np.linalg.pinv(design)
+    labels = np.asarray(groups)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return UnequalExchange(
+        residuals=values - nuisance.T @ (nuisance @ values),
+        pull=pull,
+        leave=np.eye(len(design)) - design @ np.linalg.pinv(design),
+        groups=tuple(rows for rows in members if np.abs(pull[rows]).max() > 1e-12 * np.abs(pull).max()),
+    )
+
+
+def _whitened(
+    data: NDArray[np.floating], matrix: NDArray[np.floating], weights: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    root = np.ones(len(data)) if weights is None else np.sqrt(np.asarray(weights, dtype=np.float64))
+    return data.astype(np.float64) * root[:, None], np.asarray(matrix, dtype=np.float64) * root[:, None]
+
+
+def split_design(design: NDArray[np.float64], vectors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Orthonormal rows that span nuisance, and those that contrasts add to it.
+
+    Nuisance is everything the design says when the contrasts are 0. A single direction of interest points the way
+    of its contrast.
+    """
+    from scipy.linalg import null_space
+
+    rows = np.atleast_2d(np.asarray(vectors, dtype=np.float64))
+    scale = np.sqrt((design**2).sum(axis=0))
+    scale[scale == 0] = 1.0
+    # In columns of unit length, β = γ / scale: numerically all columns are of one size.
+    scaled = design / scale
+    nuisance = _basis(scaled @ null_space(independent_rows(rows / scale)))
+    pulls = rows / scale @ np.linalg.pinv(scaled)
+    effect = _basis((pulls - pulls @ nuisance.T @ nuisance).T)
+    if len(effect) == 1 and effect[0] @ pulls[0] < 0:
+        effect = -effect
+    return nuisance, effect
+
+
+def _basis(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal rows that span some columns."""
+    left, values, _ = np.linalg.svd(columns, full_matrices=False)
+    return left.T[values > 1e-9 * values.max(initial=0.0)] if values.size else np.zeros((0, len(columns)))
+
+
+def _without_constant(nuisance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out the constant direction, where nuisance spans it: permuted residuals still sum to 0."""
+    n = nuisance.shape[1]
+    constant = np.full(n, 1 / np.sqrt(n))
+    shares = nuisance @ constant
+    if (shares**2).sum() < 1 - 1e-9:
+        return nuisance
+    # Of orthonormal rows less one direction, singular values are 1, and 0 for the one that is gone.
+    _, values, rows = np.linalg.svd(nuisance - np.outer(shares, constant), full_matrices=False)
+    return rows[values > 0.5]
+
+
+@dataclass(frozen=True)
+class SearchLattice:
+    """Voxels of a search volume as positions in the analysis mask, with their neighbours.
+
+    Attributes
+    ----------
+    columns : ndarray of int, shape (n,)
+    faces : ndarray of int32, shape (n, 6)
+    edges : ndarray of int32, shape (n, 18)
+    """
+
+    columns: NDArray[np.intp]
+    faces: NDArray[np.int32]
+    edges: NDArray[np.int32]
+
+
+def search_lattice(search: NDArray[np.bool_], mask: NDArray[np.bool_]) -> SearchLattice:
+    """Neighbours inside a search volume, which lies in the mask."""
+    columns = np.searchsorted(np.flatnonzero(mask), np.flatnonzero(search))
+    return SearchLattice(columns, neighbours(search, reach=1), neighbours(search, reach=2))
+
+
+class Search(NamedTuple):
+    """One search: where, and in which direction (-1 turns the map round)."""
+
+    lattice: SearchLattice
+    sign: float
+
+
+class Nulls(NamedTuple):
+    """What each resample gives, for one search; the first is the data themselves.
+
+    Attributes
+    ----------
+    height : ndarray, shape (n_resamples,)
+        Largest statistic.
+    cluster : ndarray, shape (n_resamples,)
+        Largest of what clusters are compared by.
+    """
+
+    height: NDArray[np.float64]
+    cluster: NDArray[np.float64]
+
+
+Largest = Callable[[NDArray[np.float64], SearchLattice, float], float]
+
+LARGEST: Mapping[str, Largest] = {
+    "extent": lambda values, lattice, threshold: largest_clusters(values, lattice.edges, threshold)[0],
+    "mass": lambda values, lattice, threshold: largest_clusters(values, lattice.edges, threshold)[1],
+    "tfce": lambda values, lattice, _: tfce(values, lattice.faces).max(),
+    "height": lambda values, _lattice, _threshold: values.max(),
+}
+"""What clusters are compared by: voxels, excess over the threshold, enhancement, peak."""
+
+SIZE: Mapping[str, Callable[[NDArray[np.float64], float], float]] = {
+    "extent": lambda values, _: values.size,
+    "mass": lambda values, threshold: (values - threshold).sum(),
+    "tfce": lambda values, _: values.max(),
+    "height": lambda values, _: values.max(),
+}
+"""The same of one cluster, from its voxels' values (for ``tfce``: enhanced ones)."""
+
+
+def null_distributions(
+    images: Iterable[NDArray[np.floating]],
+    searches: Mapping[tuple[str, str], Search],
+    *,
+    statistic: str,
+    threshold: float,
+) -> dict[tuple[str, str], Nulls]:
+    """Largest statistics of every resample, in every search.
+
+    Parameters
+    ----------
+    images : iterable of ndarray, shape (k, n_voxels)
+        Batches of statistic images.
+    searches : mapping
+    statistic : {"extent", "mass", "tfce", "height"}
+    threshold : float
+        Cluster-forming.
+
+    Returns
+    -------
+    dict
+        For the same keys.
+    """
+    largest = LARGEST[statistic]
+    room = {key: np.empty(search.lattice.columns.size) for key, search in searches.items()}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in searches}
+    for batch in images:
+        for image in batch:
+            for key, (lattice, sign) in searches.items():
+                height = float(gather(image, lattice.columns, sign, room[key]))
+                found[key].append((height, float(largest(room[key], lattice, threshold))))
+    return {key: Nulls(*np.array(rows).T) for key, rows in found.items()}
+
+
+def height_distributions(
+    model: Exchange, scheme: Scheme, searches: Mapping[tuple[str, str], Search]
+) -> dict[tuple[str, str], Nulls]:
+    """As :func:`null_distributions` for peaks alone: all exchanges of few voxels at a time, no image is ever kept.
+
+    Exchanged data are fitted in single precision (t to about 1e-6).
+    """
+    count = len(scheme.orders)
+    chunk = max(int(CACHE_BYTES / (4 * count)), 16)
+    single = replace(model, residuals=model.residuals.astype(np.float32), squares=model.squares.astype(np.float32))
+    found: dict[tuple[str, str], Nulls] = {}
+    for side in dict.fromkeys(side for side, _ in searches):
+        turned = {key: search.sign for key, search in searches.items() if key[0] == side}
+        columns = searches[next(iter(turned))].lattice.columns
+        high, low = np.full(count, -np.inf), np.full(count, np.inf)
+        for start in range(0, columns.size, chunk):
+            extremes(single.part(columns[start : start + chunk]).images(scheme.orders, scheme.signs), high, low)
+        # The data themselves once more, in double precision.
+        first = model.part(columns).images(scheme.orders[:1], scheme.signs[:1])
+        high[0], low[0] = first.max(), first.min()
+        for key, sign in turned.items():
+            found[key] = Nulls(*((high, high) if sign > 0 else (-low, -low)))
+    return found
+
+
+def exchanged_images(model: Exchange | UnequalExchange, scheme: Scheme) -> Iterator[NDArray[np.floating]]:
+    """Statistic images of a scheme's exchanges, in batches."""
+    batch = max(int(BATCH_BYTES / (8 * model.residuals.shape[1])), 1)
+    for start in range(0, len(scheme.orders), batch):
+        yield model.images(scheme.orders[start : start + batch], scheme.signs[start : start + batch])
+
+
+def p_of(values: ArrayLike, null: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of resamples that give at least so much; the data themselves are one of them, so p is never 0."""
+    ordered = np.sort(null)
+    # A value that was computed twice may differ from itself by rounding.
+    given = np.asarray(values, dtype=np.float64)
+    below = np.searchsorted(ordered, given - 1e-9 * np.abs(given), side="left")
+    return np.maximum(null.size - below, 1) / null.size
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Judge by resampling; see :class:`plastimap.stats.clusters.Judge`.
+
+    Attributes
+    ----------
+    nulls : Nulls
+    statistic : {"extent", "mass", "tfce", "height"}
+    threshold : float
+        Cluster-forming.
+    search : ndarray of bool, shape (X, Y, Z)
+    """
+
+    nulls: Nulls
+    statistic: str
+    threshold: float
+    search: NDArray[np.bool_]
+
+    @property
+    def null(self) -> NDArray[np.float64]:
+        """Largest cluster of every resample."""
+        return self.nulls.cluster
+
+    def clusters(self, found: Sequence[Cluster], values: NDArray[np.floating]) -> ClusterP:
+        """By the chosen statistic. A cluster's enhancement, or height, is that of its best voxel."""
+        image = np.asarray(values, dtype=np.float64)
+        if self.statistic == "tfce":
+            image = np.zeros(values.shape)
+            image[self.search] = tfce(values[self.search].astype(np.float64), neighbours(self.search, reach=1))
+        size = SIZE[self.statistic]
+        sizes = [size(image[tuple(cluster.voxels.T)], self.threshold) for cluster in found]
+        return ClusterP(fwe=p_of(sizes, self.nulls.cluster), uncorrected=np.full(len(found), np.nan))
+
+    def peaks(self, places: NDArray[np.intp], values: NDArray[np.floating]) -> PeakP:
+        """By height."""
+        heights = np.asarray(values[tuple(places.T)], dtype=np.float64)
+        return PeakP(fwe=p_of(heights, self.nulls.height), above=np.full(len(places), np.nan))
