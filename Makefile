@@ -19,6 +19,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@echo "== compiling bytecode"
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src > /dev/null || true
+	@echo "== compiling numerical kernels"
+	@$(BIN)/python -m plastimap.warm
 	@touch $@
 	@echo "== ready"
 

@@ -27,10 +27,10 @@ import numpy as np
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ.update(THREADS)
 
-import nibabel as nib  # noqa: E402  (after the threads are set)
+import nibabel as nib
 
 sys.path.insert(0, str(Path(__file__).parent))
-from dwi_phantoms import Phantom, denoising_phantom, ellipsoid, ringing_phantom  # noqa: E402
+from dwi_phantoms import Phantom, denoising_phantom, ellipsoid, ringing_phantom
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -52,7 +52,7 @@ WANTED = {
 OURS = """
 import json, sys, time
 import numpy as np, nibabel as nib
-from plastimap.dwi.denoise import denoise_mppca
+from plastimap.denoise import denoise_mppca
 from plastimap.dwi.tensor import fit_tensor
 from plastimap.dwi.unring import unring
 

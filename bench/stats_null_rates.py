@@ -43,7 +43,9 @@ WAYS = (
     Way("mixed, random field", "mixed", {"method": "random_field"}, False),
     Way("summary, permutation of cluster mass", "summary", {"method": "permutation", "statistic": "mass"}, True),
     Way("summary, permutation of TFCE", "summary", {"method": "permutation", "statistic": "tfce"}, True),
-    Way("sandwich, wild bootstrap of cluster mass", "sandwich", {"method": "wild_bootstrap", "statistic": "mass"}, True),
+    Way(
+        "sandwich, wild bootstrap of cluster mass", "sandwich", {"method": "wild_bootstrap", "statistic": "mass"}, True
+    ),
 )
 
 

@@ -37,9 +37,7 @@ class Simulated:
     blob: NDArray[np.bool_]
 
 
-def smooth_fields(
-    count: int, rng: np.random.Generator, *, stationary: bool, fwhm: float = FWHM
-) -> NDArray[np.float32]:
+def smooth_fields(count: int, rng: np.random.Generator, *, stationary: bool, fwhm: float = FWHM) -> NDArray[np.float32]:
     """Unit-variance noise, shape (count, X, Y, Z); not stationary: half as smooth on one side as on the other."""
 
     def smooth(width: float) -> NDArray[np.float32]:

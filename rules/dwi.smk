@@ -23,6 +23,7 @@ rule dwi:
     params:
         code=code("dwi"),
         settings=study.settings("dwi"),
+        protocol=study.dwi_protocol,
     script:
         "../scripts/dwi.py"
 

@@ -11,9 +11,10 @@ from plastimap.writing import write_json
 with job_log(snakemake.log[0]):
     series = read_volume(snakemake.input.dwi)
     bvals, bvecs = read_gradients(snakemake.input.bval, snakemake.input.bvec)
-    made = process_dwi(series, bvals, bvecs, **snakemake.params.settings)
+    parameters = {**snakemake.params.settings, **snakemake.params.protocol}
+    made = process_dwi(series, bvals, bvecs, **parameters)
 
-    about = {"sources": list(snakemake.input), "parameters": snakemake.params.settings, "notes": made.notes}
+    about = {"sources": list(snakemake.input), "parameters": parameters, "notes": made.notes}
     images = [
         (file, getattr(made, name.lower()), UNITS[name])
         for name, file in zip(DWI_MAPS, snakemake.output.maps, strict=True)

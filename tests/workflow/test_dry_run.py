@@ -53,7 +53,7 @@ def test_ragged_studies_are_planned_scan_by_scan(builder: Builder, plan: Plan, t
     assert code == 0, said
     planned = jobs(said)
     assert planned["dwi"] == 2
-    assert sum(count for rule, count in planned.items() if rule.startswith("mpm")) == 13
+    assert sum(count for rule, count in planned.items() if rule.startswith("mpm_set")) == 13
     made = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert made["contrast"] == "R1"  # MTsat lacks in one scan more
     assert any("sub-06_ses-01" in notice for notice in made["notices"])

@@ -54,7 +54,8 @@ def check_images(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]
         if wants(config, "dwi"):
             for row in rows:
                 if row.suffix == "dwi" and row.stage == "raw":
-                    problems += check_dwi(row, label, b0_threshold=config["dwi"]["b0_threshold"])
+                    dwi = config["dwi"]
+                    problems += check_dwi(row, label, b0_threshold=dwi["b0_threshold"], unring=dwi["unring"])
         problems += _check_t1w(rows, label)
     return problems + check_common_grid(manifest.used, label)
 
@@ -199,7 +200,7 @@ def check_b1(rows: Sequence[Row], label: Label) -> list[Problem]:
     return [*check_transmit(b1, label), *check_grids(b1, "B1 images", label), *problems]
 
 
-def check_dwi(row: Row, label: Label, *, b0_threshold: float) -> list[Problem]:
+def check_dwi(row: Row, label: Label, *, b0_threshold: float, unring: bool) -> list[Problem]:
     """b-values and b-vectors of one diffusion series."""
     file = label(row.path)
     problems: list[Problem] = []
@@ -209,6 +210,9 @@ def check_dwi(row: Row, label: Label, *, b0_threshold: float) -> list[Problem]:
             why = f"without {kind} no tensor can be fitted"
             remedy = f"put {Path(row.path).name.partition('.')[0]}.{name} beside it (dcm2niix writes it)"
             problems.append(Problem(file, f"no {kind} (.{name})", why, remedy))
+    if unring and row.partial_fourier is not None and row.partial_fourier < 1:
+        why = f"{row.partial_fourier:g} of k-space was measured, which changes the ringing that dwi.unring takes off"
+        problems.append(Problem(file, "partial Fourier data", why, "set dwi.unring to false"))
     if row.readout_s is None:
         why = "distortions by susceptibility cannot be judged"
         remedy = "add TotalReadoutTime to the sidecar, if it is known"

@@ -323,6 +323,11 @@ class Study:
         row = self.scan_of(wildcards).dwi
         return {"dwi": row.path, "bval": row.bval, "bvec": row.bvec} if row else {}
 
+    def dwi_protocol(self, wildcards: Wildcards) -> dict[str, Any]:
+        """How a diffusion series was encoded: ``j-``, say, and the share of k-space; None where no sidecar says so."""
+        row = self.scan_of(wildcards).dwi
+        return {key: getattr(row, key, None) for key in ("phase_encoding", "partial_fourier")}
+
     def native_file(self, scan: Scan, map_name: str) -> str:
         """A map on its native grid: made elsewhere, raw (T1w), or ours."""
         given = scan.external(map_name, "native")

@@ -73,6 +73,7 @@ def _row(dataset: Dataset, file: DataFile) -> Row | None:
         mt=_mt(dataset, file, metadata),
         part=name.get("part"),
         phase_encoding=_text(metadata, "PhaseEncodingDirection"),
+        partial_fourier=_number(dataset, file, metadata, "PartialFourier"),
         units=_text(metadata, "Units"),
         skull_stripped=metadata["SkullStripped"] if isinstance(metadata.get("SkullStripped"), bool) else None,
         bval=dataset.nearest(file, ".bval") if name.suffix == "dwi" else None,

@@ -55,6 +55,8 @@ class Row:
     flip_angle_deg : float or None
     units, phase_encoding : str or None
         ``Units`` and ``PhaseEncodingDirection`` of the sidecar.
+    partial_fourier : float or None
+        ``PartialFourier`` of the sidecar: the share of k-space that was measured.
     skull_stripped : bool or None
         ``SkullStripped`` of the sidecar.
     bval, bvec : str or None
@@ -100,6 +102,7 @@ class Row:
     readout_s: float | None = None
     mixing_time_s: float | None = None
     phase_encoding: str | None = None
+    partial_fourier: float | None = None
     units: str | None = None
     skull_stripped: bool | None = None
     bval: str | None = None
@@ -172,6 +175,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "tr_s": float,
     "readout_s": float,
     "mixing_time_s": float,
+    "partial_fourier": float,
     "skull_stripped": _flag,
     "shape": _whole_numbers,
     "affine": _numbers,

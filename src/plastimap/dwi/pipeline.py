@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.dwi.denoise import denoise_mppca
+from plastimap.denoise import denoise_mppca
 from plastimap.dwi.drift import drift_gains
 from plastimap.dwi.freewater import TooFewShells, fit_free_water
 from plastimap.dwi.gradients import LEAST_DIRECTIONS, check_gradients, fsl_to_world

@@ -83,7 +83,7 @@ def denoised_echoes(echoes: Mapping[str, Sequence[NDArray]]) -> Echoes:
     dict of str to list of ndarray
         float32.
     """
-    from plastimap.dwi.denoise import denoise_mppca
+    from plastimap.denoise import denoise_mppca
 
     series = np.stack([np.nan_to_num(image) for images in echoes.values() for image in images], axis=-1)
     images = iter(np.moveaxis(denoise_mppca(series).data, -1, 0))

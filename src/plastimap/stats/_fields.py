@@ -16,6 +16,7 @@ _vectorised: Any = njit(cache=True, nogil=True, fastmath=True)
 _LEAST = 1e-30
 """Residual sum of squares of a voxel without any: its effect is 0, and so is its statistic."""
 
+
 def neighbours(mask: NDArray[np.bool_], *, reach: int) -> NDArray[np.int32]:
     """Neighbours of every voxel of a mask, as positions within the mask.
 
@@ -95,29 +96,45 @@ def tfce(values: NDArray[np.float64], nearby: NDArray[np.int32]) -> NDArray[np.f
         0 outside.
     """
     inside = np.flatnonzero(values > 0).astype(np.int32)
-    heights = values[inside]
-    order = np.argsort(-heights)
+    order = np.argsort(-values[inside])
+    voxels = inside[order]
     out = np.zeros(values.size)
-    _enhance(heights[order], inside[order], nearby, out)
+    out[voxels] = _enhanced(values[voxels], voxels, nearby)
     return out
 
 
 @_compiled
-def _enhance(heights: Any, voxels: Any, nearby: Any, out: Any) -> None:
-    """Enhance voxels given in descending order; everything in between is numbered by that order."""
+def _ranked_neighbours(voxels: Any, nearby: Any) -> Any:
+    """Neighbours of voxels given in some order, as positions in that order; very large = none.
+
+    They are looked up for all voxels before any is joined: the processor then fetches many at a time.
+    """
+    n, none = voxels.size, nearby.shape[0]
+    rank = np.full(none + 1, np.iinfo(np.int32).max, np.int32)
+    for k in range(n):
+        rank[voxels[k]] = k
+    out = np.empty((n, nearby.shape[1]), np.int32)
+    for k in range(n):
+        for j in range(nearby.shape[1]):
+            other = nearby[voxels[k], j]
+            out[k, j] = rank[other if other >= 0 else none]
+    return out
+
+
+@_compiled
+def _enhanced(heights: Any, voxels: Any, nearby: Any) -> Any:
+    """Enhance voxels given in descending order."""
     n = voxels.size
-    number = np.full(out.size, -1, np.int32)
+    near = _ranked_neighbours(voxels, nearby)
     joined = np.full(n, -1, np.int32)
     short = np.empty(n, np.int32)
     size = np.ones(n, np.int32)
     for k in range(n):
-        voxel = voxels[k]
-        number[voxel] = k
         short[k] = k
-        for j in range(nearby.shape[1]):
-            other = nearby[voxel, j]
-            if other >= 0 and number[other] >= 0:
-                root = _root(short, number[other])
+        for j in range(near.shape[1]):
+            # Only what comes before is there already.
+            if near[k, j] < k:
+                root = _root(short, near[k, j])
                 if root != k:
                     joined[root] = k
                     short[root] = k
@@ -128,7 +145,7 @@ def _enhance(heights: Any, voxels: Any, nearby: Any, out: Any) -> None:
         if joined[k] >= 0:
             below, gained = heights[joined[k]] ** 3, gain[joined[k]]
         gain[k] = gained + np.sqrt(size[k]) * (cube - below) / 3
-        out[voxels[k]] = gain[k]
+    return gain
 
 
 @_vectorised

@@ -153,14 +153,14 @@ def search_volume(region: NDArray[np.bool_], analysed: NDArray[np.bool_], fwhm: 
 class ClusterP(NamedTuple):
     """p values of clusters, each of shape (n_clusters,); NaN in `uncorrected` where a method gives none."""
 
-    fwe: NDArray[np.float64]
+    corrected: NDArray[np.float64]
     uncorrected: NDArray[np.float64]
 
 
 class PeakP(NamedTuple):
     """p values of peaks, each of shape (n_peaks,); `above`: given that the peak lies above the threshold, or NaN."""
 
-    fwe: NDArray[np.float64]
+    corrected: NDArray[np.float64]
     above: NDArray[np.float64]
 
 
@@ -228,7 +228,7 @@ class RandomField:
         heights = np.asarray(values[tuple(places.T)], dtype=np.float64)
         resels = self.search.resels
         return PeakP(
-            fwe=peak_p(heights, field=self.field, resels=resels, n_voxels=self.search.n_voxels),
+            corrected=peak_p(heights, field=self.field, resels=resels, n_voxels=self.search.n_voxels),
             above=peak_p_above(heights, threshold=self.threshold, field=self.field, resels=resels),
         )
 
@@ -291,12 +291,12 @@ def cluster_table(
         {
             "cluster": number + 1,
             "peak": [j + 1 for c in clusters for j in range(len(c.peaks))],
-            "cluster_p_fwe": p.fwe[of_all],
+            "cluster_p_fwe": p.corrected[of_all],
             "cluster_p_unc": p.uncorrected[of_all],
             "cluster_q": benjamini_hochberg(p.uncorrected)[of_all],
             "k": extent,
             "volume_mm3": np.round(extent * abs(float(np.linalg.det(affine[:3, :3]))), 6),
-            "peak_p_fwe": judge.peaks(peaks, values).fwe,
+            "peak_p_fwe": judge.peaks(peaks, values).corrected,
             "peak_q": [peak_q[tuple(peak)] for peak in peaks.tolist()],
             "peak_p_unc": field.tail(heights),
             "peak_t": heights,

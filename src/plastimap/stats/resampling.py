@@ -461,9 +461,9 @@ class Resampled:
             image[self.search] = tfce(values[self.search].astype(np.float64), neighbours(self.search, reach=1))
         size = SIZE[self.statistic]
         sizes = [size(image[tuple(cluster.voxels.T)], self.threshold) for cluster in found]
-        return ClusterP(fwe=p_of(sizes, self.nulls.cluster), uncorrected=np.full(len(found), np.nan))
+        return ClusterP(corrected=p_of(sizes, self.nulls.cluster), uncorrected=np.full(len(found), np.nan))
 
     def peaks(self, places: NDArray[np.intp], values: NDArray[np.floating]) -> PeakP:
         """By height."""
         heights = np.asarray(values[tuple(places.T)], dtype=np.float64)
-        return PeakP(fwe=p_of(heights, self.nulls.height), above=np.full(len(places), np.nan))
+        return PeakP(corrected=p_of(heights, self.nulls.height), above=np.full(len(places), np.nan))

@@ -223,10 +223,11 @@ def cluster_p(
     expected_clusters = float(np.dot(resels, densities))
     expected_extent = float(densities[0] / densities[dimension])
     voxels = np.asarray(extent, dtype=np.float64)
-    voxel = 1 / np.prod(np.asarray(fwhm, dtype=np.float64))
+    # Voxels in a resel: everywhere the same, or each cluster's own.
+    resel = np.prod(np.asarray(fwhm, dtype=np.float64))
     if own_resels is not None:
-        voxel = np.asarray(own_resels, dtype=np.float64) / np.maximum(voxels, 1)
-    size = voxels * voxel ** (dimension / 3)
+        resel = voxels / np.asarray(own_resels, dtype=np.float64)
+    size = voxels / resel ** (dimension / 3)
     power = 2.0 / dimension
     p_uncorrected = np.exp(-((gamma(dimension / 2 + 1) * size / expected_extent) ** power))
     return -np.expm1(-(expected_clusters + _EPS) * p_uncorrected), p_uncorrected

@@ -215,9 +215,7 @@ def fit_sandwich(
         names = sorted(set(people))
         told = listed(names[i] for i in alone)
         notes = (*notes, f"Some scans of {told} are fitted without residual; they do not add to the sandwich.")
-    return SandwichFit(
-        glm=glm, dof=round(dof, 9), shared=weights is None, slots=slots, adjust=adjust, notes=notes
-    )
+    return SandwichFit(glm=glm, dof=round(dof, 9), shared=weights is None, slots=slots, adjust=adjust, notes=notes)
 
 
 def _slots(people: Sequence[str], visits: Sequence[str], groups: Sequence[str], between: NDArray[np.float64]) -> Slots:

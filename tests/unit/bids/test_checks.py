@@ -92,6 +92,12 @@ def test_a_missing_echo_is_a_notice(study):
     assert told(study) == [("an echo is missing", "notice")]
 
 
+def test_unringing_wants_all_of_k_space(study):
+    edit(study, DWI, PartialFourier=0.75)
+    assert told(study) == []
+    assert told(study, dwi={"unring": True}) == [("partial Fourier data", "error")]
+
+
 def test_without_metadata_and_entity_the_pulse_is_unknown(make):
     make.image(
         "sub-01/anat/sub-01_echo-1_flip-1_MPM.nii.gz", EchoTime=0.002, FlipAngle=6, RepetitionTimeExcitation=0.02

@@ -59,7 +59,9 @@ def test_tables_that_do_not_go_together_are_refused() -> None:
 
 def test_false_discovery_rate_by_hand() -> None:
     np.testing.assert_allclose(correct([0.01, 0.04, 0.03, 0.005], "fdr"), [0.02, 0.04, 0.04, 0.02])
-    found = correct_families([rows(("R1", 0.01), ("FA", 0.04))], [rows(("R1", 0.02), column="cluster_p_fwe")], method="fdr")
+    found = correct_families(
+        [rows(("R1", 0.01), ("FA", 0.04))], [rows(("R1", 0.02), column="cluster_p_fwe")], method="fdr"
+    )
     np.testing.assert_allclose(found.families["min_p_corrected"], [0.02, 0.04])
     np.testing.assert_allclose(found.clusters["cluster_p_corrected"], [0.04])
 

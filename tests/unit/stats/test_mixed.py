@@ -100,9 +100,7 @@ def test_degrees_of_freedom_follow_the_contrast(rng: np.random.Generator) -> Non
     assert fit.contrast_dof([0, 0, 1, 0, 0, -1]) == len(t) - 16 * 2 - 2
     joint = fit.f_map([[0, 1, 0, 0, -1, 0], [0, 0, 1, 0, 0, -1]])
     assert joint.dof == (2, 14)
-    np.testing.assert_allclose(
-        fit.f_map([[0, 1, 0, 0, -1, 0]]).f, fit.t_map([0, 1, 0, 0, -1, 0]).t ** 2, rtol=1e-8
-    )
+    np.testing.assert_allclose(fit.f_map([[0, 1, 0, 0, -1, 0]]).f, fit.t_map([0, 1, 0, 0, -1, 0]).t ** 2, rtol=1e-8)
 
 
 def test_people_with_one_scan_take_part(rng: np.random.Generator) -> None:

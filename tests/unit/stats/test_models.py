@@ -189,4 +189,6 @@ def test_false_discovery_rates_stand_beside_family_wise_p(toy: Maker) -> None:
     result = run(toy())
     assert result.clusters["cluster_q"].iloc[0] < 0.05
     assert result.maxima["peak_q"].between(0, 1).all()
-    assert stats.norm.sf(result.maxima["peak_z"].iloc[0]) == pytest.approx(result.maxima["peak_p_unc"].iloc[0], rel=1e-6)
+    assert stats.norm.sf(result.maxima["peak_z"].iloc[0]) == pytest.approx(
+        result.maxima["peak_p_unc"].iloc[0], rel=1e-6
+    )

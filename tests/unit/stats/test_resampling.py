@@ -181,9 +181,9 @@ def test_a_judge_compares_like_with_like(rng: np.random.Generator, statistic: st
     judge = Resampled(null, statistic, 1.5, mask)
     found = every_cluster(noise[0], mask, threshold=1.5)
     p = judge.clusters(found, noise[0])
-    assert p.fwe.min() == pytest.approx((null.cluster >= null.cluster[0]).mean())
+    assert p.corrected.min() == pytest.approx((null.cluster >= null.cluster[0]).mean())
     peaks = np.array([found[0].peaks[0]])
-    assert judge.peaks(peaks, noise[0]).fwe[0] == pytest.approx((null.height >= null.height[0]).mean())
+    assert judge.peaks(peaks, noise[0]).corrected[0] == pytest.approx((null.height >= null.height[0]).mean())
     np.testing.assert_array_equal(judge.null, null.cluster)
 
 

@@ -92,7 +92,8 @@ def test_permutation_and_correction_over_maps(analysed: Callable[..., dict[str, 
     stem = next(name.split("_stat-")[0] for name in names if "linear_stat-t" in name) + "_stat"
     assert {f"{stem}-{kind}_statmap.nii.gz" for kind in ("t", "effect", "se", "logbf10")} < names
     t, effect, error, bayes = (
-        read_volume(results[0]["maps"] / f"{stem}-{kind}_statmap.nii.gz").data for kind in ("t", "effect", "se", "logbf10")
+        read_volume(results[0]["maps"] / f"{stem}-{kind}_statmap.nii.gz").data
+        for kind in ("t", "effect", "se", "logbf10")
     )
     np.testing.assert_allclose(np.nan_to_num(effect / error), np.nan_to_num(t), rtol=1e-4, atol=1e-5)
     assert np.nanmax(bayes) > 3
@@ -115,7 +116,13 @@ def test_permutation_and_correction_over_maps(analysed: Callable[..., dict[str, 
 
 def test_a_joint_test_weighted_by_motion(analysed: Callable[..., dict[str, Path]], tmp_path: Path) -> None:
     contrasts = [{"name": "groups differ", "test": "SCI-UL != CON"}]
-    model = {"covariates": ["age"], "method": "pooled", "weighting": "motion", "terms": ["change"], "contrasts": contrasts}
+    model = {
+        "covariates": ["age"],
+        "method": "pooled",
+        "weighting": "motion",
+        "terms": ["change"],
+        "contrasts": contrasts,
+    }
     result = analysed("R1", model=model, inference={}, motion=str(tmp_path / "mpm_qa.tsv"))
     assert (result["maps"] / "groups-differ_change_stat-F_statmap.nii.gz").exists()
     summary = json.loads(result["model"].read_text())

@@ -56,6 +56,8 @@ def test_settings_that_do_not_go_together(
         ({"method": "sandwich"}, {"method": "wild_bootstrap", "family_correction": "min_p"}),
     ],
 )
-def test_settings_that_do_go_together(shipped: dict[str, Any], model: dict[str, Any], inference: dict[str, Any]) -> None:
+def test_settings_that_do_go_together(
+    shipped: dict[str, Any], model: dict[str, Any], inference: dict[str, Any]
+) -> None:
     config = {"model": shipped["model"] | model, "inference": shipped["inference"] | inference}
     assert list(semantic_problems(config)) == []

@@ -56,7 +56,9 @@ def test_the_null_hypothesis_is_kept(rng: np.random.Generator) -> None:
     fit = fit_sandwich(**study(rng, 300))  # type: ignore[arg-type]
     observed = np.abs(fit.t_map(SLOPES).t)
     signs = sign_scheme(12, 400, seed=2).signs
-    larger = sum((np.abs(batch) >= observed).sum(axis=0) for batch in bootstrap_images(wild_bootstrap(fit, SLOPES), signs))
+    larger = sum(
+        (np.abs(batch) >= observed).sum(axis=0) for batch in bootstrap_images(wild_bootstrap(fit, SLOPES), signs)
+    )
     p = (1 + np.asarray(larger)) / 401
     # 300 voxels at 5 %: 15 expected, standard deviation 3.8.
     assert 4 <= (p < 0.05).sum() <= 28

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plastimap.dwi._mppca import denoised_sums
+from plastimap._mppca import denoised_sums
 
 CHUNK_PLANES = 12
 """Image planes whose patches make one task. Tasks are added up in order, however many run at a time."""
@@ -170,7 +170,7 @@ def without_rician_bias(
 def _summed(
     data: NDArray[np.float32], corners: NDArray[np.intp], edge: int, shrink: bool, threads: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weighted sums over all patches, as :func:`~plastimap.dwi._mppca.denoised_sums` gives them."""
+    """Weighted sums over all patches, as :func:`~plastimap._mppca.denoised_sums` gives them."""
     signal = np.zeros_like(data)
     sums = np.zeros((*data.shape[:3], 3), dtype=np.float32)
 

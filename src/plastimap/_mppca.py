@@ -1,4 +1,4 @@
-"""Compiled core of :mod:`plastimap.dwi.denoise`: one pass over the patches of a series.
+"""Compiled core of :mod:`plastimap.denoise`: one pass over the patches of a series.
 
 Of a patch's covariance all eigenvalues are wanted, but only the few eigenvectors of signal. So it is brought to
 tridiagonal form (half the work of a full decomposition, and all of its bulk), its eigenvalues come from the root-free

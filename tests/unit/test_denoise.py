@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plastimap.dwi._mppca import (
+from plastimap._mppca import (
     noise_split,
     reflect_back,
     shrinkage,
@@ -13,7 +13,7 @@ from plastimap.dwi._mppca import (
     tridiagonal_eigenvalues,
     tridiagonal_vectors,
 )
-from plastimap.dwi.denoise import denoise_mppca, patch_corners, patch_radius, without_rician_bias
+from plastimap.denoise import denoise_mppca, patch_corners, patch_radius, without_rician_bias
 
 
 def low_rank(rng, shape=(16, 15, 14), n=20, rank=3):
