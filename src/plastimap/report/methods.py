@@ -164,19 +164,31 @@ def _dwi(config: Config) -> list[str]:
         sentences.append(
             "Diffusion-weighted volumes were denoised by principal components of the noise (MP-PCA) [@veraart2016]."
         )
+    if dwi["unring"]:
+        sentences.append("Gibbs ringing was removed by local subvoxel shifts [@kellner2016].")
     if dwi["motion"]:
         sentences.append(
-            "They were aligned rigidly (within each shell to the other volumes, the shell to b = 0), b-vectors were "
-            "rotated accordingly [@leemans2009], and each volume was interpolated once; eddy currents and "
-            "susceptibility were not corrected."
+            "They were aligned to predictions from the other volumes of their shell, rigidly and, where the phase "
+            "encoding direction was known, with linear eddy-current distortions along it; lost slices were replaced by "
+            "their prediction, b-vectors rotated accordingly [@leemans2009], and each volume was interpolated once. "
+            "Susceptibility distortions were not corrected."
         )
-    fit = {"wls": "weighted linear least squares [@veraart2013]", "ols": "ordinary linear least squares"}[dwi["fit"]]
+    if dwi["drift"]:
+        sentences.append("Signal drift over the series was removed as the b = 0 volumes showed it.")
+    fit = {
+        "ols": "ordinary linear least squares",
+        "wls": "weighted linear least squares [@veraart2013]",
+        "iwls": "iteratively weighted linear least squares [@veraart2013]",
+        "robust": "iteratively weighted linear least squares without outlying volumes [@collier2015]",
+    }[dwi["fit"]]
     sentences.append(
         f"The diffusion tensor [@basser1994] was fitted by {fit} to volumes with b ≤ {dwi['max_bval']:g} s/mm², or to "
         "all where too few directions remained "
         f"(b = 0: ≤ {dwi['b0_threshold']:g} s/mm²), giving fractional anisotropy (FA) and mean, axial and radial "
         "diffusivity (MD, AD, RD)."
     )
+    if dwi["free_water"]:
+        sentences.append("Where two shells were measured, a compartment of free water was fitted beside the tensor.")
     return sentences
 
 

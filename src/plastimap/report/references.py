@@ -128,10 +128,21 @@ REFERENCES: Mapping[str, Reference] = {
         "diffusion MRI parameters: strengths, limitations, and pitfalls. NeuroImage 81, 335–346.",
         "10.1016/j.neuroimage.2013.05.028",
     ),
+    "collier2015": Reference(
+        "Collier Q, Veraart J, Jeurissen B, den Dekker AJ, Sijbers J (2015). Iterative reweighted linear least squares "
+        "for accurate, fast, and robust estimation of diffusion magnetic resonance parameters. "
+        "Magnetic Resonance in Medicine 73, 2174–2184.",
+        "10.1002/mrm.25351",
+    ),
     "gudbjartsson1995": Reference(
         "Gudbjartsson H, Patz S (1995). The Rician distribution of noisy MRI data. "
         "Magnetic Resonance in Medicine 34, 910–914.",
         "10.1002/mrm.1910340618",
+    ),
+    "kellner2016": Reference(
+        "Kellner E, Dhital B, Kiselev VG, Reisert M (2016). Gibbs-ringing artifact removal based on local "
+        "subvoxel-shifts. Magnetic Resonance in Medicine 76, 1574–1581.",
+        "10.1002/mrm.26054",
     ),
     "preibisch2009": Reference(
         "Preibisch C, Deichmann R (2009). Influence of RF spoiling on the stability and accuracy of T1 mapping based "

@@ -151,7 +151,7 @@ def _observed(c: Any, k: Any, kind: Any, m: Any, d: Any, beta: Any, scale: float
         v1, v2 = m11 * e1 + m12 * e2, m12 * e1 + m22 * e2
         u1, u2 = e1 - (k11 * v1 + k12 * v2), e2 - (k12 * v1 + k22 * v2)
         gamma[0] -= scale * u1 * u1
-        gamma[1] += scale * u1 * u2
+        gamma[1] -= scale * u1 * u2
         gamma[2] -= scale * u2 * u2
 
 

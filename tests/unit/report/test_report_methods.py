@@ -64,7 +64,8 @@ def test_citations_and_references_agree(config: dict) -> None:
 
 def test_every_reference_can_be_cited(config: dict) -> None:
     joint = {**config["mpm"], "model": "joint", "spoiling": {**config["mpm"]["spoiling"], "correct": True}}
-    texts = [methods_text({**config, "mpm": mpm}, ALL, contrast="T1w") for mpm in (config["mpm"], joint)]
+    more = {**config, "mpm": joint, "dwi": {**config["dwi"], "unring": True, "fit": "robust", "free_water": True}}
+    texts = [methods_text(each, ALL, contrast="T1w") for each in (config, more)]
     assert {key for text in texts for key in text.keys} == set(REFERENCES)
 
 

@@ -114,6 +114,9 @@ def test_permutation_finds_a_planted_change(toy: Maker, statistic: str) -> None:
     assert planted(result)
     assert result.clusters["cluster_p_fwe"].min() == pytest.approx(1 / 120)
     assert result.nulls.shape == (len(result.families), 120)
+    # The data themselves are the first resample, in the direction in which the change was found.
+    (family,) = np.flatnonzero(result.families["min_p"] < 0.05)
+    assert result.nulls[family, 0] == result.nulls[family].max() > 0
     assert any("120 permutations" in note and "rough" in note for note in result.notes)
     assert not any("random field" in note for note in result.notes)
 
@@ -154,6 +157,19 @@ def test_weights_by_motion_and_by_group(toy: Maker, rng: np.random.Generator) ->
     assert max(spread["pooled"], spread["sandwich"], spread["mixed"]) < 0.95 * plain
     groups = run(study, options=FitOptions(weighting="groups"), terms=["linear"])
     assert any("variance SCI-UL" in note for note in groups.notes)
+
+
+def test_weights_by_visits_make_estimates_surer(toy: Maker) -> None:
+    study = toy(days=(0.0, 7.0, 28.0, 84.0))
+    gone = (study.scans["participant_id"].astype(int) % 3 == 0) & (study.scans["day"] == 84)
+    keep = ~gone.to_numpy()
+    study = replace(study, maps=study.maps[keep], scans=study.scans[keep].reset_index(drop=True))
+    outside = ~study.blob[study.arguments["mask"]]
+    equal, weighted = (
+        np.std(run(study, terms=["linear"], options=FitOptions(weighting=weighting)).tests[0].effect[outside])
+        for weighting in ("equal", "visits")
+    )
+    assert weighted < 0.8 * equal
 
 
 def test_motion_needs_its_index(toy: Maker) -> None:
