@@ -7,6 +7,7 @@ import pandas as pd
 
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
+from plastimap.paths import motion_column
 from plastimap.stats.analysis import analyse
 from plastimap.stats.settings import analysis_settings
 from plastimap.stats.study import with_motion
@@ -20,8 +21,9 @@ with job_log(snakemake.log[0]):
     scans = (
         pd.read_csv(snakemake.input.scans, **read).set_index("scan").loc[list(snakemake.params.labels)].reset_index()
     )
-    if snakemake.input.get("motion"):
-        scans = with_motion(scans, pd.read_csv(snakemake.input.motion, **read))
+    if model["weighting"] == "motion":
+        index = scans.get(motion_column(snakemake.wildcards.map), default=float("nan"))
+        scans = with_motion(scans, scans.assign(motion_index=index))
     mask, search = read_volume(snakemake.input.mask), read_volume(snakemake.input.search)
     inside = mask.data > 0
     result = analyse(

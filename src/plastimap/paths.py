@@ -60,6 +60,11 @@ def kind(map_name: str) -> str:
     return "dwi" if map_name in DWI_MAPS else "mpm"
 
 
+def motion_column(map_name: str) -> str:
+    """Column of the table of scans with the motion index that goes with a map: of its echoes, or of its volumes."""
+    return "mean_displacement_mm" if map_name in DWI_MAPS else "motion_index_mean"
+
+
 @dataclass(frozen=True)
 class Paths:
     """The table of outputs for one configuration.

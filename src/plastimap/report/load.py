@@ -387,7 +387,8 @@ def _results(output: Output, models: Iterable[Model], clusters: pd.DataFrame | N
                 (r.map, r.tissue, r.contrast, r.term) == (name, tissue, contrast, term) for r in found
             ):
                 continue
-            place = f"{Paths.glm_maps.format(map=name, tissue=tissue)}/{test['file']}_stat-t_statmap.nii.gz"
+            folder = Paths.glm_maps.format(map=name, tissue=tissue)
+            place = f"{folder}/{test['file']}_stat-{test.get('statistic', 't')}_statmap.nii.gz"
             t_map = output.volume(place)
             if t_map is not None:
                 peaks = tuple(

@@ -247,39 +247,64 @@ def _glm(config: Config) -> list[str]:
         "raw": "raw powers of the day",
         "quadratic_after_linear": "the quadratic term orthogonalised with respect to the linear one",
         "linear_after_quadratic": "the linear term orthogonalised with respect to the quadratic one",
+        "piecewise": f"slopes that may change at day {listed([f'{day:g}' for day in model['knots']])}",
     }[model["coding"]]
-    constant = "" if model["coding"] == "raw" else (
+    constant = "" if model["coding"] in ("raw", "piecewise") else (
         ", the constant taking part" if model["centre_days"] else ", the constant not taking part")  # fmt: skip
     covariates = listed([str(name).upper() if name == "tiv" else str(name) for name in model["covariates"]])
     groups = f"groups ({model['group']})" if model["group"] else "one group"
-    family = {"holm": "Holm's method [@holm1979]", "bonferroni": "Bonferroni's method"}.get(
-        inference["family_correction"]
-    )
+    time = f"{listed(model['terms'])}; days since baseline, {coding}{constant}"
+    design = groups + (f" and the covariates {covariates}" if covariates else "")
     regions = listed([str(roi.get("name", "region")) for roi in config["rois"]])
-    sentences = [
-        f"Change over time was summarised in each person and voxel by least squares ({listed(model['terms'])}; "
-        "days since "
-        f"baseline, {coding}{constant}).",
-        f"These coefficients entered a general linear model with {groups}"
-        + (f" and the covariates {covariates}." if covariates else "."),
-        f"Voxels were analysed where mean grey matter probability was at least {masks['GM']:g}, or white "
-        "matter at least "
-        f"{masks['WM']:g}, the tissue was the largest class, and at least {masks['minimum_subjects']:.0%} of people "
-        "had a value.",
+    volume = f"{regions}, combined" if regions else "the whole hemisphere"
+    return [
+        _MODELS[model["method"]].format(time=time, design=design),
+        *([_WEIGHTINGS[model["weighting"]]] if model["weighting"] in _WEIGHTINGS else []),
+        f"Voxels were analysed where mean grey matter probability was at least {masks['GM']:g}, or white matter at "
+        f"least {masks['WM']:g}, the tissue was the largest class, and at least {masks['minimum_subjects']:.0%} of "
+        "people had a value.",
         f"Clusters were formed at p < {inference['cluster_forming_p']:g} (uncorrected) with at least "
         f"{inference['minimum_extent']} voxels, and tested at family-wise p < {inference['cluster_p']:g} by "
-        "random field "
-        "theory [@friston1994,worsley1996] with smoothness from standardised residuals [@kiebel1999], in one "
-        "search volume "
-        "per hemisphere and tissue (" + (f"{regions}, combined" if regions else "the whole hemisphere") + ").",
+        f"{_INFERENCE[inference['method']].format(**inference)}, in one search volume per hemisphere and tissue "
+        f"({volume}).",
+        _FAMILIES[inference["family_correction"]],
     ]
-    if family:
-        sentences.append(
-            f"Across maps, tissues, hemispheres, terms and directions, p values were corrected by {family}."
-        )
-    else:
-        sentences.append("No correction was made across maps, tissues, hemispheres, terms and directions.")
-    return sentences
+
+
+_MODELS: Mapping[str, str] = {
+    "summary": "Change over time was summarised in each person and voxel by least squares ({time}). These coefficients "
+    "entered a general linear model with {design}.",
+    "robust": "Change over time was summarised in each person and voxel by least squares ({time}). These coefficients "
+    "entered a linear model with {design}, fitted by Huber's M-estimator.",
+    "pooled": "All scans entered one general linear model ({time}) with {design}; the covariance of a person's visits "
+    "was pooled over voxels and estimated by restricted maximum likelihood [@friston2002].",
+    "sandwich": "All scans entered one linear model ({time}) with {design}, whose errors were judged by the sandwich "
+    "estimator [@guillaume2014].",
+    "mixed": "All scans entered a linear mixed model ({time}) with {design} and a random intercept and slope of every "
+    "person [@bernalrusiel2013].",
+}
+_WEIGHTINGS: Mapping[str, str] = {
+    "visits": "People counted by the precision that their visits allow.",
+    "groups": "Groups were allowed unequal variances.",
+    "motion": "Scans counted by their motion index, with variances estimated by restricted maximum likelihood "
+    "[@lutti2022].",
+}
+_INFERENCE: Mapping[str, str] = {
+    "random_field": "random field theory [@friston1994,worsley1996] with smoothness from standardised residuals "
+    "[@kiebel1999]",
+    "local_random_field": "random field theory [@friston1994,worsley1996] with local smoothness from standardised "
+    "residuals [@hayasaka2004]",
+    "permutation": "{resamples} permutations of people [@winkler2014] of the largest cluster ({statistic})",
+    "wild_bootstrap": "{resamples} wild bootstrap samples [@guillaume2019] of the largest cluster ({statistic})",
+}
+_ACROSS = "Across maps, tissues, hemispheres, terms and directions, p values were corrected by "
+_FAMILIES: Mapping[str, str] = {
+    "holm": _ACROSS + "Holm's method [@holm1979].",
+    "bonferroni": _ACROSS + "Bonferroni's method.",
+    "fdr": _ACROSS + "the false discovery rate [@benjamini1995].",
+    "min_p": _ACROSS + "the smallest p of all of them in the same permutations [@winkler2014].",
+    "none": "No correction was made across maps, tissues, hemispheres, terms and directions.",
+}
 
 
 def listed(names: Sequence[str]) -> str:

@@ -128,6 +128,46 @@ REFERENCES: Mapping[str, Reference] = {
         "diffusion MRI parameters: strengths, limitations, and pitfalls. NeuroImage 81, 335–346.",
         "10.1016/j.neuroimage.2013.05.028",
     ),
+    "benjamini1995": Reference(
+        "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate: a practical and powerful approach to "
+        "multiple testing. Journal of the Royal Statistical Society B 57, 289–300.",
+        "10.1111/j.2517-6161.1995.tb02031.x",
+    ),
+    "bernalrusiel2013": Reference(
+        "Bernal-Rusiel JL, Greve DN, Reuter M, Fischl B, Sabuncu MR (2013). Statistical analysis of longitudinal "
+        "neuroimage data with linear mixed effects models. NeuroImage 66, 249–260.",
+        "10.1016/j.neuroimage.2012.10.065",
+    ),
+    "friston2002": Reference(
+        "Friston KJ, Penny W, Phillips C, Kiebel S, Hinton G, Ashburner J (2002). Classical and Bayesian inference in "
+        "neuroimaging: theory. NeuroImage 16, 465–483.",
+        "10.1006/nimg.2002.1090",
+    ),
+    "guillaume2014": Reference(
+        "Guillaume B, Hua X, Thompson PM, Waldorp L, Nichols TE (2014). Fast and accurate modelling of longitudinal "
+        "and repeated measures neuroimaging data. NeuroImage 94, 287–302.",
+        "10.1016/j.neuroimage.2014.03.029",
+    ),
+    "guillaume2019": Reference(
+        "Guillaume B, Nichols TE, ADNI (2019). Non-parametric inference for longitudinal and repeated-measures "
+        "neuroimaging data with the wild bootstrap. NeuroImage 184, 966–976.",
+        "10.1016/j.neuroimage.2018.09.069",
+    ),
+    "hayasaka2004": Reference(
+        "Hayasaka S, Phan KL, Liberzon I, Worsley KJ, Nichols TE (2004). Nonstationary cluster-size inference with "
+        "random field and permutation methods. NeuroImage 22, 676–687.",
+        "10.1016/j.neuroimage.2004.01.041",
+    ),
+    "lutti2022": Reference(
+        "Lutti A, Corbin N, Ashburner J, et al. (2022). Restoring statistical validity in group analyses of "
+        "motion-corrupted MRI data. Human Brain Mapping 43, 1973–1983.",
+        "10.1002/hbm.25767",
+    ),
+    "winkler2014": Reference(
+        "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE (2014). Permutation inference for the general linear "
+        "model. NeuroImage 92, 381–397.",
+        "10.1016/j.neuroimage.2014.01.060",
+    ),
     "collier2015": Reference(
         "Collier Q, Veraart J, Jeurissen B, den Dekker AJ, Sijbers J (2015). Iterative reweighted linear least squares "
         "for accurate, fast, and robust estimation of diffusion magnetic resonance parameters. "

@@ -178,7 +178,7 @@ def safeguards(study: StudyInputs, verdict: Verdict | None) -> list[tuple[str, s
         ))  # fmt: skip
     dofs = _range(study.families, "dof")
     widths = _range(study.families, "fwhm_mm")
-    if dofs or widths:
+    if (dofs or widths) and "random_field" in str(study.config.get("inference", {}).get("method", "random_field")):
         told = f"Degrees of freedom {dofs}; smoothness {widths} mm. " if dofs and widths else ""
         found.append((
             "Random field theory",

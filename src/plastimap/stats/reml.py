@@ -123,7 +123,7 @@ def motion_components(
 ) -> Components:
     """Noise that grows with motion: diagonal matrices of powers of a motion index (QUIQI).
 
-    Lutti 2022 (doi:10.1002/mrm.29108). The index is scaled to mean 1, and each matrix to mean diagonal 1.
+    Lutti 2022 (doi:10.1002/hbm.25767). The index is scaled to mean 1, and each matrix to mean diagonal 1.
 
     Parameters
     ----------

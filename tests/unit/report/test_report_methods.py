@@ -65,7 +65,16 @@ def test_citations_and_references_agree(config: dict) -> None:
 def test_every_reference_can_be_cited(config: dict) -> None:
     joint = {**config["mpm"], "model": "joint", "spoiling": {**config["mpm"]["spoiling"], "correct": True}}
     more = {**config, "mpm": joint, "dwi": {**config["dwi"], "unring": True, "fit": "robust", "free_water": True}}
-    texts = [methods_text(each, ALL, contrast="T1w") for each in (config, more)]
+    ways = [
+        more | {"model": config["model"] | model, "inference": config["inference"] | inference}
+        for model, inference in (
+            ({"method": "pooled", "weighting": "motion"}, {"method": "local_random_field", "family_correction": "fdr"}),
+            ({"method": "sandwich", "weighting": "visits"}, {"method": "wild_bootstrap", "family_correction": "none"}),
+            ({"method": "mixed", "coding": "piecewise", "knots": [28]}, {"method": "permutation"}),
+            ({"method": "robust"}, {"method": "permutation", "family_correction": "min_p"}),
+        )
+    ]
+    texts = [methods_text(each, ALL, contrast="T1w") for each in (config, *ways)]
     assert {key for text in texts for key in text.keys} == set(REFERENCES)
 
 
