@@ -181,14 +181,42 @@ def within(data: FloatArray, limits: tuple[float, float]) -> tuple[NDArray[np.fl
 
 
 def angle_term(flip_deg: float, b1: ArrayLike | None, small_angle: bool) -> FloatArray:
-    """Give the angle term t of the signal equations, in radians."""
+    """Give the angle term t of the signal equations.
+
+    Parameters
+    ----------
+    flip_deg : float
+        Nominal flip angle in degrees.
+    b1 : array_like or None
+        B1+ ratio; 1 when None.
+    small_angle : bool
+        t = fα; else 2 tan(fα/2).
+
+    Returns
+    -------
+    ndarray
+        Radians.
+    """
     factor = np.float64(1.0) if b1 is None else np.asarray(b1, dtype=np.float64)
     angle = np.deg2rad(flip_deg) * factor
     return np.asarray(angle if small_angle else 2 * np.tan(angle / 2))
 
 
 def saturation_factor(b1: ArrayLike | None, correction: B1Correction, constant: float | None) -> FloatArray:
-    """Factor that brings the saturation to the nominal B1+."""
+    """Factor that brings the saturation to the nominal B1+.
+
+    Parameters
+    ----------
+    b1 : array_like or None
+        B1+ ratio; without it the factor is 1.
+    correction : {"helms", "lipp", "none"}
+    constant : float or None
+        C; :data:`B1_CONSTANTS` when None.
+
+    Returns
+    -------
+    ndarray
+    """
     if b1 is None or correction == "none":
         return np.asarray(1.0)
     f = np.asarray(b1, dtype=np.float64)
