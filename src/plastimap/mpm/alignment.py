@@ -42,7 +42,7 @@ class AlignedContrasts:
     echoes : dict of str to list of ndarray
         As given, for the reference; float32 on its grid for the others, NaN beyond what was measured.
     transforms : dict of str to ndarray, shape (4, 4)
-        Pull matrices: world of the reference → world of the contrast, RAS mm.
+        Pull matrices of what was moved: world of the reference → world of the contrast, RAS mm.
     displacement_mm : dict of str to float
         Mean displacement of the voxels that are not air.
     notes : tuple of str
@@ -67,15 +67,11 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
     Returns
     -------
     AlignedContrasts
-
-    Raises
-    ------
-    plastimap.registration.RegistrationProblem
-        When two contrasts cannot be matched.
+        A contrast that cannot be matched stays where it is; a note says why.
     """
     from scipy import ndimage
 
-    from plastimap.registration import rigid
+    from plastimap.registration import RegistrationProblem, rigid
 
     reference = next((name for name in REFERENCE_ORDER if name in echoes), next(iter(echoes)))
     fixed = _flat_head(echoes[reference], affine)
@@ -85,11 +81,17 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
     moved = {reference: list(echoes[reference])}
     transforms: dict[str, NDArray[np.float64]] = {}
     displacement: dict[str, float] = {}
+    unmatched: list[str] = []
     for name in echoes:
         if name == reference:
             continue
-        moving = _flat_head(echoes[name], affine)
-        matrix = rigid(fixed, moving, metric="NMI", fixed_mask=rim, initial=np.eye(4))
+        try:
+            matrix = rigid(fixed, _flat_head(echoes[name], affine), metric="NMI", fixed_mask=rim, initial=np.eye(4))
+        except RegistrationProblem as problem:
+            # A slab or a phantom may have nothing to match; its maps are worth more than none.
+            unmatched.append(f"{name} could not be matched to {reference} ({problem}); it was left where it is")
+            moved[name] = list(echoes[name])
+            continue
         transforms[name] = matrix
         shift = points @ (matrix[:3, :3] - np.eye(3)).T + matrix[:3, 3]
         displacement[name] = float(np.linalg.norm(shift, axis=1).mean()) if len(points) else 0.0
@@ -98,10 +100,13 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
         echoes={name: moved[name] for name in echoes},
         transforms=transforms,
         displacement_mm=displacement,
-        notes=tuple(
-            f"{name} lay {value:.1f} mm from {reference} (mean over the head) and was moved onto it; look at the maps"
-            for name, value in displacement.items()
-            if value > LARGE_MM
+        notes=(
+            *unmatched,
+            *(
+                f"{name} lay {value:.1f} mm from {reference} (mean over the head); it was moved, but look at the maps"
+                for name, value in displacement.items()
+                if value > LARGE_MM
+            ),
         ),
     )
 
@@ -125,7 +130,8 @@ def _moved(image: NDArray, matrix: NDArray[np.float64], affine: NDArray[np.float
     finite = np.isfinite(image)
     filled = np.where(finite, image, 0).astype(np.float32)
     values = np.array(ndimage.affine_transform(filled, to_moving, order=SPLINE, mode="nearest"), dtype=np.float32)
-    # What was not measured, in the image or around it, is not made up.
-    share = ndimage.affine_transform(finite.astype(np.float32), to_moving, order=1, mode="grid-constant")
-    values[np.asarray(share) < 1 - 1e-3] = np.nan
+    # What was not measured is not made up: next to holes of the image, or beyond the half of its outermost voxels.
+    known = ndimage.affine_transform(finite.astype(np.float32), to_moving, order=1, mode="nearest")
+    inside = ndimage.affine_transform(np.ones(image.shape, np.float32), to_moving, order=1, mode="grid-constant")
+    values[(np.asarray(known) < 1 - 1e-3) | (np.asarray(inside) < 0.5)] = np.nan
     return values

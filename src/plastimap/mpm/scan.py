@@ -51,8 +51,8 @@ def process_scan(
 
     Raises
     ------
-    ValueError, plastimap.registration.RegistrationProblem
-        The message says what does not go together, or which contrasts cannot be matched.
+    ValueError
+        The message says what does not go together.
     """
     repetitions, protocol = group_repetitions(volumes, acquisition)
     notes: list[str] = []

@@ -112,6 +112,16 @@ def test_alignment_leaves_the_reference_and_makes_nothing_up():
     assert set(found.transforms) == {"T1w", "MTw"}
 
 
+def test_contrasts_without_anything_to_match_stay_where_they_are():
+    rng = np.random.default_rng(9)
+    echoes = {name: [rng.uniform(50, 60, (12, 12, 12)).astype(np.float32) for _ in TIMES] for name in ("PDw", "T1w")}
+    echoes["T1w"] = [np.roll(image, 6, axis=0) * (np.arange(12) < 1)[:, None, None] for image in echoes["T1w"]]
+    found = align_contrasts(echoes, AFFINE)
+    assert not found.transforms
+    assert "T1w could not be matched" in found.notes[0]
+    assert found.echoes["T1w"][2] is echoes["T1w"][2]
+
+
 def test_repetitions_are_combined_and_a_disturbed_one_gives_way():
     rng = np.random.default_rng(5)
     truth = phantom()
