@@ -31,18 +31,6 @@ TUKEY = 4.685
 
 SD_PER_MAD = 1.4826
 
-LIKELY_ROUNDS = 100
-"""Steps of the maximum-likelihood fit at most; signals well above the noise take four or five."""
-
-SETTLED = 1e-7
-"""A step that changes no signal by more than this share is the last."""
-
-SHARES_PER_SD = 10
-"""Entries per σ in the table of the information that Rician echoes hold."""
-
-LARGEST_STEP = 50.0
-"""Change of a logarithm at which a fit is given up."""
-
 LN2_HIGH = 6.93147180369123816490e-01
 LN2_LOW = 1.90821492927058770002e-10
 LOG2_E = 1.4426950408889634
@@ -65,7 +53,7 @@ EXPONENT_AT, EXPONENT_BIAS = np.int32(23), np.int32(127)
 EXP_SERIES = tuple(np.float32(1 / c) for c in (6, 24, 120, 720))
 
 # No reordering of sums: the result must not depend on the width of the vector unit.
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 _INLINE: dict[str, Any] = {"inline": "always", "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
@@ -126,7 +114,7 @@ def _exp(x: float) -> float:
     return p * _double((_bits(rounded) + 1023) << 52)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def fit_lines(
     signals: Array, times: Array, contrast: Array, reweightings: int, rate: Array, intercepts: Array, rms: Array
 ) -> int:
@@ -193,7 +181,7 @@ def fit_lines(
     return n_invalid
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def contrast_means(times: Array, contrast: Array, n_contrasts: int) -> tuple[Array, Array]:
     """Number of echoes and mean echo time of each contrast.
 
@@ -206,7 +194,7 @@ def contrast_means(times: Array, contrast: Array, n_contrasts: int) -> tuple[Arr
     return counts, centre / counts
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _take_logs(signal: Array, t: float, logs: Array, invalid: Array, y0: Array, y1: Array) -> None:
     """Logarithms of one echo, and their sums with 1 and t."""
     for v in range(BLOCK):
@@ -219,14 +207,14 @@ def _take_logs(signal: Array, t: float, logs: Array, invalid: Array, y0: Array, 
         y1[v] += y * t
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _doubled(line: Array, short: Array) -> None:
     for i in range(len(line)):
         for v in range(BLOCK):
             short[i, v] = np.float32(2.0 * line[i, v])
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _take_weighted(
     intercept: Array,
     rate: Array,
@@ -250,7 +238,7 @@ def _take_weighted(
         y1[v] += wy * t
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _add_squares(signal: Array, logs: Array, intercept: Array, rate: Array, t: float, squares: Array) -> None:
     """Add the squared residuals of one echo, s² (1 − exp d)² with d the residual of its logarithm."""
     # Integers may be added in any order, so that counting runs on vector units; a maximum would not.
@@ -270,7 +258,7 @@ def _add_squares(signal: Array, logs: Array, intercept: Array, rate: Array, t: f
         squares[v] += gap * gap
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def shared_slope(sums: Array, centre: Array, line: Array) -> None:
     """Solve the normal equations: logarithms of the intercepts, one row per contrast, and the rate as the last row.
 
@@ -285,7 +273,7 @@ def shared_slope(sums: Array, centre: Array, line: Array) -> None:
         _intercept(sums[c, 0], sums[c, 1], sums[c, 3], centre[c], line[n_contrasts], line[c])
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _pool(w0: Array, w1: Array, w2: Array, y0: Array, y1: Array, squares: Array, product: Array) -> None:
     for v in range(BLOCK):
         mean = w1[v] / w0[v]
@@ -293,19 +281,19 @@ def _pool(w0: Array, w1: Array, w2: Array, y0: Array, y1: Array, squares: Array,
         product[v] += y1[v] - mean * y0[v]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _negative_ratio(product: Array, squares: Array, rate: Array) -> None:
     for v in range(BLOCK):
         rate[v] = -product[v] / squares[v]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _intercept(w0: Array, w1: Array, y0: Array, centre: float, rate: Array, intercept: Array) -> None:
     for v in range(BLOCK):
         intercept[v] = (y0[v] + rate[v] * w1[v]) / w0[v] + rate[v] * centre
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _signal_and_rms(intercept: Array, squares: Array, count: float) -> None:
     """Turn a contrast's logarithms into signals, and its sums of squares into root means, in place."""
     for v in range(BLOCK):
@@ -313,13 +301,13 @@ def _signal_and_rms(intercept: Array, squares: Array, count: float) -> None:
         squares[v] = np.sqrt(squares[v] / count)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _store(row: Array, invalid: Array, target: Array) -> None:
     for v in range(BLOCK):
         target[v] = np.float32(row[v]) if invalid[v] == np.float32(0) else np.float32(np.nan)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def fit_lines_robust(signals: Array, times: Array, contrast: Array, rate: Array, intercepts: Array, rms: Array) -> int:
     """Let outlying echoes lose their weight, starting from the weighted fit; arguments as of :func:`fit_lines`.
 
@@ -352,7 +340,7 @@ def fit_lines_robust(signals: Array, times: Array, contrast: Array, rate: Array,
     return n_invalid
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _biweights(signals: Array, predicted: Array, n_parameters: int, weights: Array) -> None:
     gaps = np.abs(signals - predicted)
     # Residuals of a fit are smaller than the noise: degrees of freedom were spent on it.
@@ -364,13 +352,13 @@ def _biweights(signals: Array, predicted: Array, n_parameters: int, weights: Arr
         weights[e] = predicted[e] ** 2 * (1.0 - share * share) ** 2 if share < 1.0 else 0.0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _predict(line: Array, times: Array, contrast: Array, predicted: Array) -> None:
     for e in range(len(times)):
         predicted[e] = np.exp(line[contrast[e]] - line[-1] * times[e])
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _line_through(signals: Array, times: Array, contrast: Array, weights: Array, line: Array) -> bool:
     """Weighted fit of one voxel; False, and nothing changed, where the weights leave too little to fit."""
     n_contrasts = len(line) - 1
@@ -397,7 +385,7 @@ def _line_through(signals: Array, times: Array, contrast: Array, weights: Array,
     return True
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def line_covariance(
     rate: Array, intercepts: Array, times: Array, contrast: Array, weighted: bool, covariance: Array
 ) -> None:
@@ -445,109 +433,3 @@ def line_covariance(
             for i in range(n):
                 for j in range(n):
                     covariance[v, i, j] += factors[i] * factors[j] / predicted[e] ** 2
-
-
-@njit(**_OPTIONS)
-def fit_likely(
-    signals: Array,
-    times: Array,
-    contrast: Array,
-    noise: Array,
-    shares: Array,
-    line: Array,
-    information: Array,
-    lean: Array,
-) -> int:
-    """Maximum-likelihood fit of the signals themselves, by Gauss–Newton; count the voxels that do not settle.
-
-    Rician signals are dealt with by expectation and maximisation: the part of a magnitude that lies along the true
-    signal μ is m·I₁(mμ/σ²)/I₀(mμ/σ²), and these expectations are fitted as if they were normal.
-
-    Parameters
-    ----------
-    signals : ndarray, shape (n_echoes, n_voxels)
-        Positive and finite.
-    times, contrast
-        As of :func:`fit_lines`.
-    noise : ndarray, shape (n_voxels,)
-        σ of the real and imaginary channels.
-    shares : ndarray
-        Information of a Rician echo relative to a normal one, at signals of 0, 1, 2 … times σ / :data:`SHARES_PER_SD`;
-        empty for normal noise.
-    line : ndarray, shape (n_voxels, n_contrasts + 1)
-        Logarithms of the TE = 0 signals, and R2*: where to start from on entry, the fit on return.
-    information : ndarray, shape (n_voxels, n_contrasts + 1, n_contrasts + 1)
-        Filled: J'KJ at the fit, J the derivatives of the signals, K the shares.
-    lean : ndarray, shape (n_voxels, n_contrasts + 1)
-        Filled: J'K times the second-order lean of each prediction (Box 1971); −½ (J'KJ)⁻¹ of it times σ² is the bias.
-    """
-    n_echoes, n_voxels = signals.shape
-    n = line.shape[1]
-    design = np.zeros((n_echoes, n))
-    for e in range(n_echoes):
-        design[e, contrast[e]] = 1.0
-        design[e, n - 1] = -times[e]
-    predicted, gaps, weights = np.empty(n_echoes), np.empty(n_echoes), np.empty(n_echoes)
-    unsettled = 0
-    for v in range(n_voxels):
-        settled = _climb(signals[:, v], design, noise[v] ** 2, len(shares) > 0, line[v], predicted, gaps)
-        information[v] = np.eye(n)
-        lean[v] = 0.0
-        if not settled:
-            unsettled += 1
-            line[v] = np.nan
-            continue
-        for e in range(n_echoes):
-            place = min(int(predicted[e] / noise[v] * SHARES_PER_SD), len(shares) - 1)
-            weights[e] = predicted[e] ** 2 * (shares[place] if len(shares) > 0 else 1.0)
-        information[v] = (design.T * weights) @ design
-        inverse = np.linalg.inv(information[v])
-        for e in range(n_echoes):
-            lean[v] += design[e] * weights[e] * (design[e] @ inverse @ design[e])
-    return unsettled
-
-
-@njit(**_OPTIONS)
-def _climb(
-    signals: Array, design: Array, variance: float, rician: bool, line: Array, predicted: Array, gaps: Array
-) -> bool:
-    """Steps towards the largest likelihood of one voxel; True when they have become small."""
-    longest = -design[:, -1].min()
-    for _ in range(LIKELY_ROUNDS):
-        for e in range(len(signals)):
-            predicted[e] = np.exp(design[e] @ line)
-            m = np.float64(signals[e])
-            gaps[e] = (m * _bessel_ratio(m * predicted[e] / variance) if rician else m) - predicted[e]
-        squares = (design.T * (predicted * predicted)) @ design
-        step = np.linalg.solve(squares, design.T @ (predicted * gaps))
-        line += step
-        # The rate counts by what it does over the echoes.
-        step[-1] *= longest
-        largest = np.abs(step).max()
-        if largest < SETTLED:
-            return True
-        if not largest < LARGEST_STEP:
-            return False
-    return False
-
-
-@njit(**_OPTIONS)
-def _bessel_ratio(z: float) -> float:
-    """I₁(z)/I₀(z) for z ≥ 0 (Abramowitz & Stegun 9.8.1–9.8.4; good to 3e-7)."""
-    if z < 3.75:
-        t = (z / 3.75) ** 2
-        i0 = 1.0 + t * (
-            3.5156229 + t * (3.0899424 + t * (1.2067492 + t * (0.2659732 + t * (0.0360768 + t * 0.0045813))))
-        )
-        i1 = z * (
-            0.5
-            + t
-            * (0.87890594 + t * (0.51498869 + t * (0.15084934 + t * (0.02658733 + t * (0.00301532 + t * 0.00032411)))))
-        )
-        return i1 / i0
-    t = 3.75 / z
-    i0 = 0.00916281 + t * (-0.02057706 + t * (0.02635537 + t * (-0.01647633 + t * 0.00392377)))
-    i0 = 0.39894228 + t * (0.01328592 + t * (0.00225319 + t * (-0.00157565 + t * i0)))
-    i1 = -0.01031555 + t * (0.02282967 + t * (-0.02895312 + t * (0.01787654 - t * 0.00420059)))
-    i1 = 0.39894228 + t * (-0.03988024 + t * (-0.00362018 + t * (0.00163801 + t * i1)))
-    return i1 / i0

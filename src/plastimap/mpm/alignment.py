@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from plastimap.images import Volume
 from plastimap.mpm.foreground import foreground
-
-REFERENCE_ORDER = ("PDw", "T1w", "MTw")
-"""The first of these that is there stays where it is."""
+from plastimap.mpm.protocol import WEIGHTINGS
 
 SPLINE = 3
 """Degree of the interpolation: linear would blur two contrasts against the third."""
@@ -73,7 +71,8 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
 
     from plastimap.registration import RegistrationProblem, rigid
 
-    reference = next((name for name in REFERENCE_ORDER if name in echoes), next(iter(echoes)))
+    # The contrast that is used first stays where it is.
+    reference = next((name for name in WEIGHTINGS if name in echoes), next(iter(echoes)))
     fixed = _flat_head(echoes[reference], affine)
     head = fixed.data > 0
     rim = np.asarray(ndimage.distance_transform_edt(~head, sampling=fixed.voxel_size)) <= RIM_MM

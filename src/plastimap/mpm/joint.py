@@ -59,6 +59,8 @@ class JointFit:
         Voxels asked for whose echoes were not all finite and positive.
     n_unsettled : int
         Voxels whose fit did not settle.
+    start : EstaticsFit
+        The weighted fit of the logarithms that the likelihood was climbed from.
     """
 
     maps: dict[str, Image]
@@ -66,6 +68,7 @@ class JointFit:
     noise_sd: Image
     n_invalid: int
     n_unsettled: int
+    start: EstaticsFit
 
 
 def fit_joint(
@@ -136,6 +139,7 @@ def fit_joint(
         noise_sd=np.asarray(sigma, dtype=np.float32),
         n_invalid=first.n_invalid,
         n_unsettled=unsettled,
+        start=first,
     )
 
 
@@ -258,7 +262,7 @@ class _Likely:
 def _most_likely(
     signals: Vector, times: Mapping[str, Vector], noise_sd: NDArray, line: Vector, rician: bool
 ) -> tuple[_Likely, int]:
-    from plastimap.mpm._kernels import fit_likely
+    from plastimap.mpm._likelihood import fit_likely
 
     n_voxels, n = line.shape
     fitted, sigma = line.copy(), np.asarray(noise_sd, dtype=np.float64)
@@ -281,7 +285,7 @@ def rician_information() -> Vector:
     """
     from scipy import special
 
-    from plastimap.mpm._kernels import SHARES_PER_SD
+    from plastimap.mpm._likelihood import SHARES_PER_SD
 
     # E[(∂ ln p/∂μ)²] = E[(m I₁(mμ)/I₀(mμ) − μ)²] for σ = 1, summed over m; read between two entries.
     signal = (np.arange(12 * SHARES_PER_SD + 1)[:, None] + 0.5) / SHARES_PER_SD

@@ -296,8 +296,7 @@ def _joint(work: _Work) -> _Found:
     found = {name: image[work.chosen] for name, image in fit.maps.items()}
     errors = {name: image[work.chosen] for name, image in fit.standard_errors.items()}
     # The MT ratio is a ratio of signals, which the plain fit gives.
-    plain = fit_estatics(work.echoes, work.protocol.echo_times, mask=work.chosen)
-    found |= _ratio_map(work, {name: image[work.chosen] for name, image in plain.intercepts.items()})
+    found |= _ratio_map(work, {name: image[work.chosen] for name, image in fit.start.intercepts.items()})
     ratio = None if work.b1 is None else np.asarray(work.b1)[work.chosen]
     _correct_spoiling(work, found, errors, ratio)
     notes = [f"{fit.n_unsettled} voxels had no most likely value"] if fit.n_unsettled else []
