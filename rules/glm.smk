@@ -29,6 +29,7 @@ rule glm:
     """Longitudinal model of one map in one tissue: terms per person, groups, contrasts, clusters."""
     input:
         images=study.glm_files,
+        errors=study.glm_errors,
         scans=paths.scans,
         participants=paths.cohort,
         mask=paths.masks,

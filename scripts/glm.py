@@ -26,8 +26,12 @@ with job_log(snakemake.log[0]):
         scans = with_motion(scans, scans.assign(motion_index=index))
     mask, search = read_volume(snakemake.input.mask), read_volume(snakemake.input.search)
     inside = mask.data > 0
+
+    def values(files):
+        return np.stack([read_volume(file).data[inside] for file in files])
+
     result = analyse(
-        np.stack([read_volume(file).data[inside] for file in snakemake.input.images]),
+        values(snakemake.input.images),
         scans,
         pd.read_csv(snakemake.input.participants, **read),
         map_name=snakemake.wildcards.map,
@@ -35,6 +39,7 @@ with job_log(snakemake.log[0]):
         mask=inside,
         search_volumes={side: search.data == label for label, side in enumerate(("L", "R"), start=1)},
         affine=mask.affine,
+        errors=values(snakemake.input.errors) if snakemake.input.errors else None,
         **analysis_settings(model, inference, minimum_subjects=snakemake.params.minimum_subjects),
     )
     folder = Path(snakemake.output.maps)

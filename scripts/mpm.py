@@ -3,6 +3,7 @@
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
+from plastimap.mpm.alignment import reference_head
 from plastimap.mpm.b1_maps import measured_b1
 from plastimap.mpm.receive import sensitivities
 from plastimap.mpm.scan import process_scan, read_settings
@@ -16,7 +17,8 @@ with job_log(snakemake.log[0]):
         for files in (snakemake.input.echoes, snakemake.input.b1, snakemake.input.receive)
     )
     grid, contrasts = volumes[0], list(dict.fromkeys(protocol["weighting"]))
-    ratio, b1_notes = measured_b1(b1, protocol["b1"], grid) if b1 else (None, ())
+    head = reference_head(volumes, protocol["weighting"]) if settings["align"] else None
+    ratio, b1_notes = measured_b1(b1, protocol["b1"], grid, head=head) if b1 else (None, ())
     coils, coil_notes = (
         sensitivities(receive, protocol["receive"], grid, contrasts=contrasts) if receive else (None, ())
     )

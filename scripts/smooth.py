@@ -3,9 +3,9 @@
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
-from plastimap.paths import ANALYSED_TISSUES, UNITS, kind
+from plastimap.paths import ANALYSED_TISSUES, ERROR_MAPS, UNITS, kind
 from plastimap.space.mni import averaged, standard_tissues
-from plastimap.space.smooth import gaussian, tissue_weighted
+from plastimap.space.smooth import gaussian, tissue_weighted, tissue_weighted_error
 from plastimap.transforms import grid_of
 
 with job_log(snakemake.log[0]):
@@ -23,6 +23,8 @@ with job_log(snakemake.log[0]):
         weight, fwhm = volumes[tissue], snakemake.params.kernels[kind(name)][tissue]
         if name == "vbm":
             data = gaussian(weight.data, fwhm, weight.voxel_size)
+        elif name in ERROR_MAPS:
+            data = tissue_weighted_error(read_volume(maps[name]).data, weight.data, fwhm, weight.voxel_size)
         else:
             data = tissue_weighted(read_volume(maps[name]).data, weight.data, fwhm, weight.voxel_size)
         about = map_sidecar(

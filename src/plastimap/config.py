@@ -27,7 +27,7 @@ SCHEMA = "workflow/schemas/config.schema.json"
 MAX_BYTES = 1_000_000
 """A configuration larger than this is something else."""
 
-PATH_KEYS = (("bids_dir",), ("output_dir",), ("truth",), ("images",), ("behaviour", "table"))
+PATH_KEYS = (("bids_dir",), ("output_dir",), ("truth",), ("images",), ("exclude",), ("behaviour", "table"), ("behaviour", "training"))
 """Keys that hold one path; ``derivatives`` and the regions' images hold more."""
 
 Config = dict[str, Any]

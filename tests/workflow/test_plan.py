@@ -95,3 +95,30 @@ def test_problems_are_raised_together(builder: Builder, tmp_path: Path) -> None:
 
 def test_memory_grows_with_every_attempt() -> None:
     assert [growing(500)(scan("sub-01"), attempt) for attempt in (1, 2)] == [500, 1000]
+
+
+def test_error_maps_go_where_they_weigh(builder: Builder, tmp_path: Path) -> None:
+    builder.study(4, SESSIONS, "mpm")
+    plain = opened(builder, tmp_path / "out")
+    assert not any("stderr" in name for name in plain.wanted_maps)
+    pair, vbm = SimpleNamespace(map="R1", tissue="GM"), SimpleNamespace(map="vbm", tissue="GM")
+    assert plain.glm_errors(pair) == []
+    study = opened(builder, tmp_path / "out", model={"weighting": "errors"})
+    assert study.analysed.keys() == plain.analysed.keys()
+    first = "sub-01/ses-01/anat/sub-01_ses-01_space-MNI152NLin2009aSym_res-1p5_desc-smoothedGMstderr_R1map.nii.gz"
+    assert study.glm_errors(pair)[0] == first
+    assert len(study.glm_errors(pair)) == len(study.glm_files(pair)) == 8
+    assert study.glm_errors(vbm) == []
+    file = study.native_file(study.by_label["sub-01_ses-01"], "R1_stderr")
+    assert file == study.paths.at(study.paths.error("R1"), "sub-01_ses-01")
+
+
+def test_the_error_of_a_map_made_elsewhere_is_not_known(builder: Builder, tmp_path: Path) -> None:
+    builder.study(4, SESSIONS, "mpm")
+    file = builder.image("maps/r1.nii.gz")
+    images = str(builder.table("images.tsv", "participant_id session_id map path stage", f"sub-01 01 R1 {file} native"))
+    study = opened(builder, tmp_path / "out", images=images, model={"weighting": "errors"})
+    assert "R1_stderr" not in study.target_maps(study.by_label["sub-01_ses-01"])
+    assert "MTsat_stderr" in study.target_maps(study.by_label["sub-01_ses-01"])
+    assert study.glm_errors(SimpleNamespace(map="R1", tissue="GM")) == []
+    assert len(study.glm_errors(SimpleNamespace(map="MTsat", tissue="GM"))) == 8

@@ -73,7 +73,7 @@ def derivative_rows(
 def _kind(name: BidsName) -> tuple[str, str, str | None] | None:
     """Map key, stage and tissue of a derivative, or None when PlastiMap has no use for it."""
     description, label = name.get("desc") or "", name.get("label")
-    if name.get("space") in IGNORED_SPACES or name.get("hemi") or description == "preproc":
+    if name.get("space") in IGNORED_SPACES or name.get("hemi") or _is_by_product(description):
         return None
     stage = "native" if name.get("space") in NATIVE_SPACES else "warped"
     if description.startswith("smooth"):
@@ -89,6 +89,11 @@ def _kind(name: BidsName) -> tuple[str, str, str | None] | None:
         return None
     tissue = next((one for one in TISSUES if description.removeprefix("smoothed") == one or label == one), None)
     return key, stage, tissue
+
+
+def _is_by_product(description: str) -> bool:
+    """Whether an image belongs to a map, without being one: its error, the map of each contrast, what PD is made of."""
+    return description in ("preproc", "amplitude", "contrasts") or description.endswith("stderr")
 
 
 def _derivative_row(dataset: Dataset, file: DataFile, key: str, stage: str, tissue: str | None) -> Row:

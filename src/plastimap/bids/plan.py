@@ -21,9 +21,11 @@ from plastimap.bids.problems import Problem, errors, format_problems
 from plastimap.bids.rows import B1_SUFFIXES, RECEIVE_SUFFIX
 from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
+from plastimap.exclusion import excluded_scans, read_exclusions
 from plastimap.paths import (
     ANALYSED_TISSUES,
     DWI_MAPS,
+    ERROR_MAPS,
     TISSUES,
     WILDCARDS,
     WITH_ERRORS,
@@ -33,6 +35,7 @@ from plastimap.paths import (
     scan_subject,
     sidecar_of,
 )
+from plastimap.space.atlases import with_images
 from plastimap.writing import read_json, write_if_changed
 
 STAGES = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "report")
@@ -116,6 +119,7 @@ class Scan:
         """Maps that exist, or will, on the native grid."""
         made = {*self.mpm_maps, *(DWI_MAPS if self.dwi else ()), *(("T1w",) if self.t1w else ())}
         made |= {"PD"} if "A" in made else set()
+        made |= {error for error, name in ERROR_MAPS.items() if name in self.mpm_maps}
         given = {row.map for row in self.rows if row.stage == "native" and row.map}
         return frozenset(made | given)
 
@@ -154,11 +158,13 @@ class Study:
         self.config = config
         self.manifest = manifest
         self.behaviour_tables = behaviour_files(manifest, config)
-        self.scans = tuple(
-            Scan(label, manifest.of(label)[0].day, manifest.of(label)) for label in sorted(manifest.scans)
-        )
+        table = config.get("exclude")
+        excluded, told = excluded_scans(read_exclusions(table) if table else {}, manifest.scans)
+        labels = sorted(set(manifest.scans) - excluded.keys())
+        self.scans = tuple(Scan(label, manifest.of(label)[0].day, manifest.of(label)) for label in labels)
         self.by_label = {scan.label: scan for scan in self.scans}
         self.contrast, self.notices = _structural_contrast(config["anat"]["contrast"], self.scans)
+        self.notices = [*told, *self.notices]
         self.paths: Paths = paths_of(config, self.contrast)
         self.left_out: dict[str, str] = {}
         self.stages = self._stages()
@@ -180,12 +186,18 @@ class Study:
 
     @cached_property
     def wanted_maps(self) -> tuple[str, ...]:
-        """Maps that go on to the target space."""
-        return (*self.config["mpm"]["maps"], *self.config["dwi"]["maps"])
+        """Maps that go on to the target space; with weighting by errors, their standard errors too."""
+        maps = (*self.config["mpm"]["maps"], *self.config["dwi"]["maps"])
+        weighted = self.config["model"]["weighting"] == "errors"
+        return (*maps, *(error for error, name in ERROR_MAPS.items() if weighted and name in maps))
 
     def target_maps(self, scan: Scan) -> list[str]:
         """Maps of a scan that are brought to the target space by this run."""
-        return [name for name in self.wanted_maps if name in scan.native_maps] if scan in self.in_space else []
+        if scan not in self.in_space:
+            return []
+        # The error of a map made elsewhere is not known, whatever the echoes of the same scan say.
+        foreign = {error for error, name in ERROR_MAPS.items() if scan.external(name, "native")}
+        return [name for name in self.wanted_maps if name in scan.native_maps - foreign]
 
     def smoothed_maps(self, scan: Scan) -> list[tuple[str, str]]:
         """(map, tissue) pairs of a scan that are smoothed by this run."""
@@ -199,7 +211,7 @@ class Study:
         """Scans per (map, tissue) of the group level, for every pair that has enough people."""
         wanted = self.config["model"]["maps"]
         found: dict[tuple[str, str], list[Scan]] = {}
-        for name in (*self.wanted_maps, "vbm"):
+        for name in (*(name for name in self.wanted_maps if name not in ERROR_MAPS), "vbm"):
             for tissue in ANALYSED_TISSUES:
                 scans = [scan for scan in self.scans if self._has_smoothed(scan, name, tissue)]
                 people = {scan.subject for scan in scans}
@@ -399,6 +411,14 @@ class Study:
         pair = (wildcards.map, wildcards.tissue)
         return [self.smoothed_file(scan, *pair) for scan in self.analysed[pair]]
 
+    def glm_errors(self, wildcards: Wildcards) -> list[str]:
+        """Smoothed standard errors that weigh the scans of a group model; none where one is missing, or not wanted."""
+        error, tissue = f"{wildcards.map}_stderr", wildcards.tissue
+        scans = self.analysed[wildcards.map, tissue]
+        if not all((error, tissue) in self.smoothed_maps(scan) for scan in scans):
+            return []
+        return [self.smoothed_file(scan, error, tissue) for scan in scans]
+
     def glm_scans(self, wildcards: Wildcards) -> list[str]:
         """Labels of the scans of a group model."""
         return [scan.label for scan in self.analysed[wildcards.map, wildcards.tissue]]
@@ -441,8 +461,9 @@ class Study:
 
     @cached_property
     def roi_images(self) -> list[str]:
-        """Images that regions of the config point to."""
-        return [str(roi["image"]) for roi in self.config["rois"] if roi.get("image")]
+        """Images, atlases and transforms that regions of the config point to."""
+        rois = with_images(self.config["rois"])
+        return [str(roi[key]) for key in ("image", "transform") for roi in rois if roi.get(key)]
 
     @cached_property
     def participants_file(self) -> list[str]:
@@ -559,7 +580,7 @@ class Study:
                 "left_out": self.left_out,
                 "contrast": self.contrast,
                 "notices": self.notices,
-                "scans": {scan.label: {"day": scan.day, "maps": sorted(scan.native_maps)} for scan in self.scans},
+                "scans": {scan.label: {"day": scan.day, "maps": sorted(scan.native_maps - ERROR_MAPS.keys())} for scan in self.scans},
             },
             indent=2,
         )

@@ -67,16 +67,11 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
     AlignedContrasts
         A contrast that cannot be matched stays where it is; a note says why.
     """
-    from scipy import ndimage
-
-    from plastimap.registration import RegistrationProblem, rigid
+    from plastimap.registration import RegistrationProblem
 
     # The contrast that is used first stays where it is.
     reference = next((name for name in WEIGHTINGS if name in echoes), next(iter(echoes)))
-    fixed = _flat_head(echoes[reference], affine)
-    head = fixed.data > 0
-    rim = np.asarray(ndimage.distance_transform_edt(~head, sampling=fixed.voxel_size)) <= RIM_MM
-    points = np.argwhere(head) @ affine[:3, :3].T + affine[:3, 3]
+    fixed = flat_head(echoes[reference], affine)
     moved = {reference: list(echoes[reference])}
     transforms: dict[str, NDArray[np.float64]] = {}
     displacement: dict[str, float] = {}
@@ -85,15 +80,14 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
         if name == reference:
             continue
         try:
-            matrix = rigid(fixed, _flat_head(echoes[name], affine), metric="NMI", fixed_mask=rim, initial=np.eye(4))
+            matrix = match_heads(fixed, flat_head(echoes[name], affine))
         except RegistrationProblem as problem:
             # A slab or a phantom may have nothing to match; its maps are worth more than none.
             unmatched.append(f"{name} could not be matched to {reference} ({problem}); it was left where it is")
             moved[name] = list(echoes[name])
             continue
         transforms[name] = matrix
-        shift = points @ (matrix[:3, :3] - np.eye(3)).T + matrix[:3, 3]
-        displacement[name] = float(np.linalg.norm(shift, axis=1).mean()) if len(points) else 0.0
+        displacement[name] = mean_displacement(matrix, fixed)
         moved[name] = [_moved(image, matrix, affine) for image in echoes[name]]
     return AlignedContrasts(
         echoes={name: moved[name] for name in echoes},
@@ -110,8 +104,46 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
     )
 
 
-def _flat_head(images: Sequence[NDArray], affine: NDArray[np.float64]) -> Volume:
-    """Mean of the echoes without air and receive field."""
+def match_heads(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
+    """Rigid pull matrix from one flat head to another: world of the first → world of the second, RAS mm.
+
+    Raises
+    ------
+    RegistrationProblem
+        When they cannot be matched.
+    """
+    from scipy import ndimage
+
+    from plastimap.registration import rigid
+
+    rim = np.asarray(ndimage.distance_transform_edt(fixed.data == 0, sampling=fixed.voxel_size)) <= RIM_MM
+    return rigid(fixed, moving, metric="NMI", fixed_mask=rim, initial=np.eye(4))
+
+
+def mean_displacement(matrix: NDArray[np.float64], head: Volume) -> float:
+    """Mean displacement, in mm, of the voxels of a flat head by a pull matrix."""
+    points = np.argwhere(head.data > 0) @ head.affine[:3, :3].T + head.affine[:3, 3]
+    shift = points @ (matrix[:3, :3] - np.eye(3)).T + matrix[:3, 3]
+    return float(np.linalg.norm(shift, axis=1).mean()) if len(points) else 0.0
+
+
+def reference_head(volumes: Sequence[Volume], weightings: Sequence[str]) -> Volume:
+    """Flat head of the contrast that stays where it is (PDw, where there is one).
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        Echo images on one grid.
+    weightings : sequence of str
+        Of each image.
+    """
+    first = next((name for name in WEIGHTINGS if name in weightings), weightings[0])
+    images = [volume.data for volume, name in zip(volumes, weightings, strict=True) if name == first]
+    return flat_head(images, volumes[0].affine)
+
+
+def flat_head(images: Sequence[NDArray], affine: NDArray[np.float64]) -> Volume:
+    """Mean of images on one grid without air and receive field: 0 in the air, near 1 in the head."""
     from scipy import ndimage
 
     mean: NDArray[np.float32] = np.stack([np.nan_to_num(image) for image in images]).mean(axis=0, dtype=np.float32)
@@ -120,6 +152,14 @@ def _flat_head(images: Sequence[NDArray], affine: NDArray[np.float64]) -> Volume
     sd = FIELD_FWHM_MM / np.sqrt(8 * np.log(2)) / Volume(mean, affine).voxel_size
     field = ndimage.gaussian_filter(inside, sd) / np.maximum(ndimage.gaussian_filter(head.astype(np.float32), sd), 1e-3)
     return Volume(np.divide(inside, field, out=np.zeros_like(inside), where=head & (field > 0)), affine)
+
+
+def moved_field(field: NDArray, matrix: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Bring a smooth field that was measured beside a contrast to where :func:`align_contrasts` took the contrast."""
+    from scipy import ndimage
+
+    to_moving = np.linalg.inv(affine) @ matrix @ affine
+    return np.asarray(ndimage.affine_transform(field, to_moving, order=1, mode="nearest"), dtype=np.float32)
 
 
 def _moved(image: NDArray, matrix: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float32]:

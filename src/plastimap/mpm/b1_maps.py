@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from plastimap.images import Volume, same_grid
 from plastimap.mpm import b1_methods
+from plastimap.mpm.alignment import flat_head, match_heads, mean_displacement
 from plastimap.mpm.b1 import SMOOTHING_FWHM_MM, b1_coverage, b1_on_grid, b1_ratio, plausible_ratio
 
 Images = Sequence[NDArray[Any]]
 Acquisition = Mapping[str, Any]
 Found = tuple[NDArray[np.floating], tuple[str, ...]]
+
+LARGEST_SHIFT_MM = 20.0
+"""Heads move by millimetres within a session; B1+ images are coarse and distorted, so a match can go astray."""
 
 WELL_COVERED = 0.99
 """Share of the mask with a measured value below which a note says how much was filled in."""
@@ -26,6 +30,7 @@ def measured_b1(
     grid: Volume,
     *,
     mask: NDArray[np.bool_] | None = None,
+    head: Volume | None = None,
     fwhm_mm: float = SMOOTHING_FWHM_MM,
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Compute the B1+ ratio of one acquisition and bring it to another grid.
@@ -42,6 +47,10 @@ def measured_b1(
         The grid wanted; its data are not looked at.
     mask : ndarray of bool, optional
         On `grid`: where the ratio is needed. With it, a note says how much of it was filled in.
+    head : Volume, optional
+        The head where the echoes saw it (:func:`plastimap.mpm.alignment.reference_head`). With it, motion since the
+        acquisition of B1+ is undone, where that has an image of the head: the field goes with the head that loads the
+        coil. A ready map has none.
     fwhm_mm : float
         Full width at half maximum of the smoothing kernel; 0 for none.
 
@@ -65,10 +74,31 @@ def measured_b1(
     if not all(same_grid(volumes[0], volume) for volume in volumes):
         raise ValueError(f"the {acquisition['method']} images lie on different grids; use one reconstruction")
     ratio, notes = method([volume.data for volume in volumes], acquisition)
-    native = Volume(ratio, volumes[0].affine)
+    affine, said = volumes[0].affine, ()
+    if head is not None and acquisition["method"] in ANATOMY:
+        affine, said = _placed(volumes, ANATOMY[acquisition["method"]](acquisition), head)
+    native, notes = Volume(ratio, affine), (*notes, *said)
     if mask is not None and (coverage := b1_coverage(native, grid, mask)) < WELL_COVERED:
         notes = (*notes, f"B1+ was measured in {100 * coverage:.0f} % of the voxels, and filled in smoothly elsewhere")
     return b1_on_grid(native, grid, fwhm_mm=fwhm_mm), notes
+
+
+def _placed(
+    volumes: Sequence[Volume], places: Sequence[int], head: Volume
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Affine of the B1+ images after the head's motion is undone, and what to say of it."""
+    from plastimap.registration import RegistrationProblem
+
+    affine = volumes[0].affine
+    own = flat_head([volumes[i].data for i in places], affine)
+    try:
+        matrix = match_heads(head, own)
+    except RegistrationProblem as problem:
+        return affine, (f"B1+ could not be matched to the echoes ({problem}); it was left where it is",)
+    shift = mean_displacement(matrix, head)
+    if shift > LARGEST_SHIFT_MM:
+        return affine, (f"B1+ was not moved: a match that shifts the head by {shift:.0f} mm is not believed",)
+    return np.linalg.inv(matrix) @ affine, (f"B1+ was moved by {shift:.1f} mm (mean over the head) onto the echoes",)
 
 
 def _ready_map(images: Images, acquisition: Acquisition) -> Found:
@@ -122,7 +152,7 @@ def _epi(images: Images, acquisition: Acquisition) -> Found:
 
 
 def _turbo_flash(images: Images, acquisition: Acquisition) -> Found:
-    anatomical, flip_map = (_labelled(images, acquisition, label) for label in ("anat", "famp"))
+    anatomical, flip_map = (_labelled(acquisition, label) for label in ("anat", "famp"))
     flip = acquisition["flip_angle_deg"][flip_map]
     if flip is None:
         raise ValueError(
@@ -134,7 +164,7 @@ def _turbo_flash(images: Images, acquisition: Acquisition) -> Found:
 
 
 def _rf_map(images: Images, acquisition: Acquisition) -> Found:
-    anatomical, flip_map = (_labelled(images, acquisition, label) for label in ("anat", "famp"))
+    anatomical, flip_map = (_labelled(acquisition, label) for label in ("anat", "famp"))
     ratio = b1_methods.rf_map(images[anatomical], images[flip_map])
     notes = (f"B1+ by rf_map: a nominal flip angle of {b1_methods.RFM_NOMINAL_DEG:g}° was assumed",)
     remedy = "acq-famp must hold the scanner's values (2048 is 0°), not rescaled ones"
@@ -150,6 +180,15 @@ METHODS: dict[str, Callable[[Images, Acquisition], Found]] = {
     "TB1DAM": _double_angle,
 }
 """How each BIDS suffix becomes a ratio on its own grid (NaN where there is none), and what was assumed."""
+
+ANATOMY: dict[str, Callable[[Acquisition], list[int]]] = {
+    "TB1AFI": lambda acquisition: _least(acquisition, "tr_s"),
+    "TB1EPI": lambda acquisition: [i for i, echo in enumerate(acquisition["echo"]) if echo == 1],
+    "TB1TFL": lambda acquisition: [_labelled(acquisition, "anat")],
+    "TB1RFM": lambda acquisition: [_labelled(acquisition, "anat")],
+    "TB1DAM": lambda acquisition: _least(acquisition, "flip_angle_deg"),
+}
+"""Images of an acquisition that show the head: a ready map comes without."""
 
 _KEYS = {"flip_angle_deg": "FlipAngle", "tr_s": "RepetitionTimeExcitation", "mixing_time_s": "MixingTime"}
 
@@ -167,9 +206,15 @@ def _at_echo(images: Images, acquisition: Acquisition, echo: int) -> dict[int | 
     return {flip: images[i] for i, flip in enumerate(acquisition["flip"]) if acquisition["echo"][i] == echo}
 
 
-def _labelled(images: Images, acquisition: Acquisition, label: str) -> int:
+def _least(acquisition: Acquisition, key: str) -> list[int]:
+    """Place of the image with the least value of a parameter."""
+    values = _needed(acquisition, key)
+    return [values.index(min(values))]
+
+
+def _labelled(acquisition: Acquisition, label: str) -> int:
     """Place of the image whose ``acq`` begins with a label."""
-    found = [i for i in range(len(images)) if (acquisition["acq"][i] or "").startswith(label)]
+    found = [i for i, name in enumerate(acquisition["acq"]) if (name or "").startswith(label)]
     if len(found) != 1:
         raise ValueError(f"{acquisition['method']}: one image with acq-{label} is wanted, and there are {len(found)}")
     return found[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.images import Volume
-from plastimap.mpm.alignment import align_contrasts
+from plastimap.mpm.alignment import align_contrasts, moved_field
 from plastimap.mpm.grouping import group_repetitions
 from plastimap.mpm.pipeline import DEFAULTS, MpmMaps, MpmSettings, combined_maps, fit_maps
 from plastimap.mpm.spoiling import Spoiler, SpoilingCorrection, Tissue, fit_spoiling
@@ -42,7 +42,8 @@ def process_scan(
     denoise : bool
         Local low-rank denoising over all echoes of a repetition, before anything is interpolated.
     b1, receive
-        As in :func:`plastimap.mpm.pipeline.fit_maps`.
+        As in :func:`plastimap.mpm.pipeline.fit_maps`. Receive sensitivities are those where each contrast was measured:
+        they move with its echoes.
 
     Returns
     -------
@@ -60,12 +61,16 @@ def process_scan(
         repetitions = [denoised_echoes(echoes) for echoes in repetitions]
         notes.append("echoes were denoised by local low rank (MP-PCA)")
     qa: dict[str, Any] = {}
+    fields: Sequence[Mapping[str, NDArray] | None] = [receive for _ in repetitions]
     if align and sum(map(len, repetitions)) > 1:
-        repetitions, qa, found = _aligned(repetitions, volumes[0].affine)
+        repetitions, fields, qa, found = _aligned(repetitions, receive, volumes[0].affine)
         notes += found
     voxel_size = tuple(float(edge) for edge in volumes[0].voxel_size)
     made = combined_maps(
-        [fit_maps(echoes, protocol, settings, b1=b1, receive=receive, voxel_size=voxel_size) for echoes in repetitions]
+        [
+            fit_maps(echoes, protocol, settings, b1=b1, receive=field, voxel_size=voxel_size)
+            for echoes, field in zip(repetitions, fields, strict=True)
+        ]
     )
     return replace(made, notes=(*made.notes, *notes), qa={**made.qa, **qa})
 
@@ -147,16 +152,26 @@ def spoiling_correction(
 
 
 def _aligned(
-    repetitions: Sequence[Echoes], affine: NDArray[np.float64]
-) -> tuple[list[Echoes], dict[str, Any], list[str]]:
-    """Align all contrasts of all repetitions to the first contrast of the first."""
-    named = {
-        name if not number else f"{name} of repetition {number + 1}": images
+    repetitions: Sequence[Echoes], receive: Mapping[str, NDArray] | None, affine: NDArray[np.float64]
+) -> tuple[list[Echoes], Sequence[Mapping[str, NDArray] | None], dict[str, Any], list[str]]:
+    """Align all contrasts of all repetitions, and their receive fields, to the first contrast of the first."""
+    labels = [
+        {name: name if not number else f"{name} of repetition {number + 1}" for name in echoes}
         for number, echoes in enumerate(repetitions)
-        for name, images in echoes.items()
-    }
+    ]
+    named = {own[name]: echoes[name] for own, echoes in zip(labels, repetitions, strict=True) for name in echoes}
     found = align_contrasts(named, affine)
-    images = iter(found.echoes.values())
-    moved = [{name: next(images) for name in echoes} for echoes in repetitions]
+    moved = [{name: found.echoes[label] for name, label in own.items()} for own in labels]
+    fields = [
+        receive
+        if receive is None
+        else {
+            name: moved_field(receive[name], found.transforms[label], affine)
+            if label in found.transforms
+            else receive[name]
+            for name, label in own.items()
+        }
+        for own in labels
+    ]
     qa = {"contrast_displacement_mm": {name: round(value, 3) for name, value in found.displacement_mm.items()}}
-    return moved, qa, list(found.notes)
+    return moved, fields, qa, list(found.notes)

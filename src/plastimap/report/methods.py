@@ -288,6 +288,8 @@ _WEIGHTINGS: Mapping[str, str] = {
     "groups": "Groups were allowed unequal variances.",
     "motion": "Scans counted by their motion index, with variances estimated by restricted maximum likelihood "
     "[@lutti2022].",
+    "errors": "Scans of multi-parameter maps counted by the standard errors of these maps, carried through smoothing; "
+    "the share of such errors in the variance was estimated by restricted maximum likelihood.",
 }
 _INFERENCE: Mapping[str, str] = {
     "random_field": "random field theory [@friston1994,worsley1996] with smoothness from standardised residuals "

@@ -130,3 +130,42 @@ def tissue_weighted(
     denominator = gaussian(share, fwhm_mm, voxel_size, edges=edges)
     keep = denominator > LEAST_WEIGHT
     return np.divide(numerator, denominator, out=np.full(values.shape, np.nan, dtype=np.float32), where=keep)
+
+
+def tissue_weighted_error(
+    errors: NDArray[np.floating],
+    tissue: NDArray[np.floating],
+    fwhm_mm: float | Sequence[float],
+    voxel_size: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Standard error of what :func:`tissue_weighted` gives: ``sqrt(G² * (p s)²) / G*p``.
+
+    Errors of different voxels count as independent. Those of an interpolated map are not; that changes the result by
+    a factor which is much the same everywhere, so that it serves to compare scans, not to test one.
+
+    Parameters
+    ----------
+    errors : ndarray, shape (X, Y, Z)
+        Standard errors s of the map. Invalid (NaN) voxels count in neither numerator nor denominator.
+    tissue, fwhm_mm, voxel_size
+        As in :func:`tissue_weighted`.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        NaN where the smoothed tissue is at most 0.05.
+    """
+    if errors.shape != tissue.shape:
+        raise ValueError(f"a map of shape {errors.shape} beside a tissue of shape {tissue.shape}")
+    valid = np.isfinite(errors)
+    share = np.where(valid, np.nan_to_num(tissue), 0)
+    total = (np.where(valid, errors, 0) * share).astype(np.float64) ** 2
+    widths = np.broadcast_to(np.asarray(fwhm_mm, dtype=np.float64), 3)
+    for axis in range(3):
+        squared = kernel(float(widths[axis]) / float(voxel_size[axis])) ** 2
+        total = ndimage.convolve1d(total, squared, axis=axis, mode="constant")
+    denominator = gaussian(share, fwhm_mm, voxel_size)
+    keep = denominator > LEAST_WEIGHT
+    # Rounding may leave a trace below 0.
+    root = np.sqrt(np.maximum(total, 0)).astype(np.float32)
+    return np.divide(root, denominator, out=np.full(errors.shape, np.nan, dtype=np.float32), where=keep)

@@ -51,6 +51,8 @@ FEW_DOF = 10
 RANDOM_FIELDS = ("random_field", "local_random_field")
 """Methods of inference that rest on random field theory."""
 
+NO_ERRORS = "This map has no error maps in every scan: scans count equally, not by their errors."
+
 DEFAULT_TIME, DEFAULT_FIT, DEFAULT_INFERENCE = TimeCoding(), FitOptions(), Inference()
 
 
@@ -126,6 +128,7 @@ def analyse(
     method: Method = "summary",
     options: FitOptions = DEFAULT_FIT,
     inference: Inference = DEFAULT_INFERENCE,
+    errors: NDArray[np.floating] | None = None,
 ) -> AnalysisResult:
     """Longitudinal statistics of one map in one tissue.
 
@@ -158,6 +161,8 @@ def analyse(
     options : FitOptions
         Weighting, least number of people, variance floor.
     inference : Inference
+    errors : ndarray, same shape as `maps`, optional
+        Standard errors of the maps, for weighting by errors; without them scans count equally, and a note says so.
 
     Returns
     -------
@@ -172,17 +177,27 @@ def analyse(
     problems = method_problems(method, options.weighting, tuple(terms))
     if options.weighting == "motion" and "motion_index" not in scans:
         problems.append("weighting by motion needs a motion index for every scan (group/mpm_qa.tsv)")
+    blind = options.weighting == "errors" and errors is None
+    options = replace(options, weighting="equal") if blind else options
+    if errors is not None and errors.shape != maps.shape:
+        problems.append(f"errors of shape {errors.shape} beside maps of shape {maps.shape}")
     values = check_arrays(maps, scans, participants, mask, search_volumes, terms, time.coding, problems)
     read = check_model(scans, participants, group, covariates, contrasts)
     kept = until(scans, time.last_day)
+    noise = _noise(errors, mask, kept) if options.weighting == "errors" else None
     values, scans = (values, scans) if kept.all() else (values[kept], scans.iloc[np.flatnonzero(kept)])
     people = order_people(scans, participants)
     model = time_model(reference_days(scans), terms=terms, coding=time.coding, centre=time.centre, knots=time.knots)
     motion = scans["motion_index"].to_numpy(dtype=np.float64) if options.weighting == "motion" else None
-    study = make_study(values, people, model, motion=motion)
+    study = make_study(values, people, model, motion=motion, noise=noise)
     ask = _Ask(read, group, tuple(covariates), covariates_over_time, method, options, inference)
     place = Place(map_name, tissue, mask, np.asarray(affine, dtype=np.float64), search_volumes)
-    notes = [*model.notes, *_dropped(kept, time.last_day), *_absent(participants, people)]
+    notes = [
+        *([NO_ERRORS] if blind else []),
+        *model.notes,
+        *_dropped(kept, time.last_day),
+        *_absent(participants, people),
+    ]
     findings = Findings.empty()
     tests: list[TestMaps] = []
     fitted = _models_of_people if method in PEOPLE_MODELS else _models_of_scans
@@ -271,7 +286,17 @@ def _coefficients(
         groups=design.groups,
         pull=pull,
         motion=None if study.motion is None else study.motion[rows],
+        noise=study.coefficient_noise(who, row),
     )
+
+
+def _noise(
+    errors: NDArray[np.floating] | None, mask: NDArray[np.bool_], kept: NDArray[np.bool_]
+) -> NDArray[np.floating] | None:
+    """Error variances of the scans that are kept, in the voxels of the mask."""
+    if errors is None:
+        return None
+    return (errors if errors.ndim == 2 else errors[:, mask])[kept] ** 2
 
 
 def _models_of_scans(study: Study, ask: _Ask, place: Place, notes: list[str]) -> Iterator[FittedModel]:
@@ -284,9 +309,10 @@ def _models_of_scans(study: Study, ask: _Ask, place: Place, notes: list[str]) ->
         who = design.rows.tolist()
         spread = scan_design(design, study.people, who, basis, covariates_over_time=ask.covariates_over_time)
         motion = None if study.motion is None else study.motion[spread.rows]
+        noise = None if study.noise is None else study.noise[spread.rows]
         label = listed(c.name for c in design.contrasts)
         try:
-            fit = SCAN_MODELS[ask.method](Scans(study.maps[spread.rows], spread, motion), ask.options)
+            fit = SCAN_MODELS[ask.method](Scans(study.maps[spread.rows], spread, motion, noise), ask.options)
             smoothness = noise_smoothness(fit, place.mask)
         except StatsProblem as problem:
             notes.append(f"{label}: not tested, {problem}.")
@@ -362,7 +388,7 @@ def _field_notes(what: str, dof: float, smoothness: Smoothness) -> list[str]:
 
 def _precision(term: str, variance: NDArray[np.float64], weighting: Weighting) -> list[str]:
     ratio = float(variance.max() / variance.min())
-    if ratio < UNEQUAL_PRECISION or weighting in ("groups", "motion"):
+    if ratio < UNEQUAL_PRECISION or weighting in ("groups", "motion", "errors"):
         return []
     how = "weighted by it" if weighting == "visits" else "people count equally (unbiased, less efficient)"
     return [f"{term}: visits differ, and with them people's precision (variance ratio up to {ratio:.1f}); {how}."]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plastimap.stats.fits import Fit
 from plastimap.stats.glm import fit_glm
+from plastimap.stats.precision import fit_precision, person_weights, typical_noise
 from plastimap.stats.problems import StatsProblem
 from plastimap.stats.reml import (
     CovarianceEstimate,
@@ -27,7 +28,7 @@ from plastimap.stats.sandwich import fit_sandwich
 from plastimap.stats.scandesign import ScanDesign
 
 Method = Literal["summary", "robust", "pooled", "sandwich", "mixed"]
-Weighting = Literal["equal", "visits", "groups", "motion"]
+Weighting = Literal["equal", "visits", "groups", "motion", "errors"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class FitOptions:
 
     Attributes
     ----------
-    weighting : {"equal", "visits", "groups", "motion"}
+    weighting : {"equal", "visits", "groups", "motion", "errors"}
     minimum_subjects, variance_floor : float
         See :func:`plastimap.stats.glm.fit_glm`.
     """
@@ -61,6 +62,8 @@ class Coefficients:
     pull : ndarray, shape (n_people, n_scans)
         Weights of scans in the coefficients.
     motion : ndarray, shape (n_scans,), or None
+    noise : ndarray, shape (n_people, n_voxels), or None
+        Known error variances of the coefficients.
     """
 
     data: NDArray[np.float64]
@@ -69,15 +72,17 @@ class Coefficients:
     groups: tuple[str, ...]
     pull: NDArray[np.float64]
     motion: NDArray[np.float64] | None
+    noise: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Scans:
-    """All scans of a model; `motion` as in :class:`Coefficients`, for the design's rows."""
+    """All scans of a model; `motion` and `noise` as in :class:`Coefficients`, for the design's rows."""
 
     data: NDArray[np.floating]
     design: ScanDesign
     motion: NDArray[np.float64] | None
+    noise: NDArray[np.floating] | None = None
 
 
 def people_weights(
@@ -112,18 +117,27 @@ def _by_motion(coefficients: Coefficients) -> tuple[NDArray[np.float64], tuple[s
     return 1 / np.diag(found.covariance), (*found.notes, _told(found))
 
 
+def _by_errors(coefficients: Coefficients) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    # One number per person, for what cannot weigh voxel by voxel: robust regression, the clusters' means.
+    return person_weights(coefficients.data, coefficients.matrix, _known(coefficients.noise)), ()
+
+
 _PEOPLE_WEIGHTS: Mapping[Weighting, Callable[[Coefficients], tuple[NDArray[np.float64] | None, tuple[str, ...]]]] = {
     "equal": _equal,
     "visits": _by_visits,
     "groups": _by_groups,
     "motion": _by_motion,
+    "errors": _by_errors,
 }
 
 
 def fit_summary(
     coefficients: Coefficients, weights: NDArray[np.float64] | None, options: FitOptions, notes: tuple[str, ...]
 ) -> Fit:
-    """Compare people's coefficients by least squares."""
+    """Compare people's coefficients by least squares; with known errors, weighted in every voxel of its own."""
+    if options.weighting == "errors":
+        noise = _known(coefficients.noise)
+        return fit_precision(coefficients.data, coefficients.matrix, noise, notes=(*notes, *_whole(options)))
     return fit_glm(
         coefficients.data,
         coefficients.matrix,
@@ -144,13 +158,14 @@ def fit_people_robustly(
 def fit_pooled(scans: Scans, options: FitOptions) -> Fit:
     """One covariance of the errors for all voxels, by restricted maximum likelihood, as SPM12 does.
 
-    Each visit has its own variance, each pair of visits its own covariance; with motion weighting, noise also grows
-    with powers of the motion index.
+    Each visit has its own variance, each pair of visits its own covariance; weighted by motion or by known errors,
+    noise also grows with the index of motion or the typical error of a scan, and with its powers.
     """
     design = scans.design
     components = visit_components(design.people, design.visits)
-    if options.weighting == "motion":
-        found = estimate_with_motion(scans.data, design.matrix, components, _motion(scans.motion))
+    index = _noise_index(scans, options)
+    if index is not None:
+        found = estimate_with_motion(scans.data, design.matrix, components, index, powers=_POWERS[options.weighting])
     else:
         products, n_voxels = pooled_products(scans.data, design.matrix)
         found = estimate_covariance(products, design.matrix, components, n_voxels=n_voxels)
@@ -160,14 +175,16 @@ def fit_pooled(scans: Scans, options: FitOptions) -> Fit:
         covariance=found.covariance,
         variance_floor=options.variance_floor,
         minimum_subjects=options.minimum_subjects,
-        notes=(*found.notes, _told(found)),
+        notes=_named((*found.notes, _told(found)), options),
     )
 
 
 def fit_scans_by_sandwich(scans: Scans, options: FitOptions) -> Fit:
     """Least squares with the sandwich covariance, one covariance over visits per group."""
     design = scans.design
-    weights, notes = _scan_weights(scans, options)
+    # Visits are taken as independent here, so weights follow the whole variance of a scan: by noise alone, scans
+    # of unequal weight would let people's levels leak into their slopes.
+    weights, notes = _scan_weights(scans, options, whole=True)
     return fit_sandwich(
         scans.data,
         design.matrix,
@@ -185,7 +202,7 @@ def fit_scans_by_mixed_model(scans: Scans, options: FitOptions) -> Fit:
     from plastimap.stats.mixed import fit_mixed
 
     design = scans.design
-    weights, notes = _scan_weights(scans, options)
+    weights, notes = _scan_weights(scans, options, whole=False)
     return fit_mixed(
         scans.data,
         design.matrix,
@@ -213,8 +230,12 @@ METHODS: tuple[str, ...] = (*PEOPLE_MODELS, *SCAN_MODELS)
 
 WEIGHTINGS: tuple[Weighting, ...] = tuple(_PEOPLE_WEIGHTS)
 
-SCAN_WEIGHTINGS: tuple[Weighting, ...] = ("equal", "motion")
+SCAN_WEIGHTINGS: tuple[Weighting, ...] = ("equal", "motion", "errors")
 """Weightings of models of scans: visits and groups are already in their covariance."""
+
+
+_POWERS: Mapping[Weighting, int] = {"motion": 3, "errors": 1}
+"""How noise may grow with the index of a scan: a known error variance is one already."""
 
 
 def method_problems(method: str, weighting: str, terms: tuple[str, ...]) -> list[str]:
@@ -234,13 +255,37 @@ def method_problems(method: str, weighting: str, terms: tuple[str, ...]) -> list
     return problems
 
 
-def _scan_weights(scans: Scans, options: FitOptions) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
-    if options.weighting != "motion":
+def _scan_weights(
+    scans: Scans, options: FitOptions, *, whole: bool
+) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
+    """Inverse variances of scans, of their noise or of the whole, which people's levels add to; None = all alike."""
+    index = _noise_index(scans, options)
+    if index is None:
         return None, ()
-    index = _motion(scans.motion)
-    found = estimate_with_motion(scans.data, scans.design.matrix, person_components(scans.design.people), index)
-    variances, said = noise_variances(found, index)
-    return 1 / variances, (*found.notes, *said, _told(found))
+    base = person_components(scans.design.people)
+    found = estimate_with_motion(scans.data, scans.design.matrix, base, index, powers=_POWERS[options.weighting])
+    variances, said = (np.diag(found.covariance), ()) if whole else noise_variances(found, index)
+    return 1 / variances, _named((*found.notes, *said, _told(found)), options)
+
+
+def _named(notes: tuple[str, ...], options: FitOptions) -> tuple[str, ...]:
+    """Name what the noise grows with: the machinery was made for motion."""
+    if options.weighting != "errors":
+        return notes
+    return tuple(note.replace("motion index", "typical error").replace("motion", "errors") for note in notes)
+
+
+def _noise_index(scans: Scans, options: FitOptions) -> NDArray[np.float64] | None:
+    """What the noise of scans grows with: their motion, or their typical known error; None = all alike."""
+    if options.weighting == "errors":
+        return typical_noise(_known(scans.noise))
+    return _motion(scans.motion) if options.weighting == "motion" else None
+
+
+def _known(noise: NDArray[np.floating] | None) -> NDArray[np.floating]:
+    if noise is None:
+        raise StatsProblem("weighting by errors needs the error maps of every scan (desc-stderr)")
+    return noise
 
 
 def _motion(index: NDArray[np.float64] | None) -> NDArray[np.float64]:

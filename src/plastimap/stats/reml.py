@@ -259,10 +259,11 @@ def estimate_with_motion(
     index: ArrayLike,
     *,
     pull: NDArray[np.floating] | None = None,
+    powers: int = max(MOTION_POWERS),
 ) -> CovarianceEstimate:
     """Covariance from `base` and from powers of a motion index.
 
-    Powers 0 to 3 are tried first. Where that gives no covariance, the highest power is left out, and a note says so.
+    Powers 0 to `powers` are tried first. Where that gives no covariance, the highest is left out, and a note says so.
 
     Parameters
     ----------
@@ -272,6 +273,8 @@ def estimate_with_motion(
         Of the rows; what does not depend on motion.
     index, pull
         See :func:`motion_components`.
+    powers : int
+        Highest power; 1 for an index that is a variance itself.
 
     Returns
     -------
@@ -283,13 +286,13 @@ def estimate_with_motion(
         If the index is unfit, no voxel shows an effect, or `base` alone gives no covariance.
     """
     products, n_voxels = pooled_products(data, matrix)
-    for highest in range(max(MOTION_POWERS), 0, -1):
+    for highest in range(powers, 0, -1):
         motion = motion_components(index, powers=range(highest + 1), pull=pull)
         try:
             found = estimate_covariance(products, matrix, motion + base, n_voxels=n_voxels)
         except StatsProblem:
             continue
-        left = [f"motion^{power}" for power in MOTION_POWERS if power > highest]
+        left = [f"motion^{power}" for power in MOTION_POWERS if highest < power <= powers]
         said = (f"Noise and motion: {listed(left)} left out, they gave no covariance.",) if left else ()
         return replace(found, notes=(*found.notes, *said))
     alone = motion_components(index, powers=(0,), pull=pull)

@@ -59,6 +59,8 @@ class Study:
         Known variance factors.
     motion : ndarray, shape (n_scans,), or None
         Motion index of every scan.
+    noise : ndarray, shape (n_scans, n_voxels), or None
+        Known error variances of the maps.
     """
 
     maps: NDArray[np.floating]
@@ -67,6 +69,7 @@ class Study:
     operators: tuple[NDArray[np.float64], ...]
     variance: NDArray[np.float64]
     motion: NDArray[np.float64] | None = None
+    noise: NDArray[np.floating] | None = None
 
     def able(self, term: int) -> list[int]:
         """People whose sessions can tell this term."""
@@ -93,6 +96,14 @@ class Study:
         baseline[~(np.abs(baseline) > 1e-3 * typical)] = np.nan
         return data, baseline
 
+    def coefficient_noise(self, who: Sequence[int], term: int) -> NDArray[np.float64] | None:
+        """Known error variances of a term's coefficients, shape (n, n_voxels); scans' errors are independent."""
+        if self.noise is None:
+            return None
+        squared = [self.operators[i][term] ** 2 for i in who]
+        rows = [self.people.rows[i] for i in who]
+        return np.array([own @ self.noise[at].astype(np.float64) for own, at in zip(squared, rows, strict=True)])
+
     def pull(self, who: Sequence[int], term: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Weights of scans in people's coefficients, shape (n_people, n), and the rows of these n scans."""
         rows = np.concatenate([self.people.rows[i] for i in who])
@@ -106,7 +117,12 @@ class Study:
 
 
 def make_study(
-    maps: NDArray[np.floating], people: People, model: TimeModel, *, motion: NDArray[np.float64] | None = None
+    maps: NDArray[np.floating],
+    people: People,
+    model: TimeModel,
+    *,
+    motion: NDArray[np.float64] | None = None,
+    noise: NDArray[np.floating] | None = None,
 ) -> Study:
     """Work out every person's operators."""
     one_time_point = len(model.basis.reference_days) == 1
@@ -121,6 +137,7 @@ def make_study(
         operators=tuple(operator for operator, _ in pairs),
         variance=np.stack([variance for _, variance in pairs]),
         motion=motion,
+        noise=noise,
     )
 
 

@@ -8,7 +8,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from plastimap.images import Volume
-from plastimap.mpm.alignment import align_contrasts
+from plastimap.mpm.alignment import align_contrasts, reference_head
+from plastimap.mpm.b1_maps import measured_b1
 from plastimap.mpm.pipeline import MpmSettings
 from plastimap.mpm.quality import assess_maps, motion_index
 from plastimap.mpm.repetitions import combine_repetitions
@@ -234,3 +235,85 @@ def test_spoiling_correction_reaches_r1_and_its_error():
     assert abs(np.nanmedian(ratio) - 1) > 0.005
     errors = (corrected.standard_errors["R1"] / plain.standard_errors["R1"])[truth["head"]]
     assert np.nanmedian(errors) == pytest.approx(np.nanmedian(ratio), rel=0.05)
+
+
+COARSE = np.diag([5.0, 5.0, 5.0, 1.0])
+COARSE[:3, 3] = -60.0
+
+
+def field(points):
+    """Transmit field in the head's own coordinates (mm)."""
+    return 1.0 + 0.25 * np.cos(points[0] / 25) - 0.15 * np.sin(points[1] / 25)
+
+
+def head_points(affine, shape, matrix):
+    """Where voxels of a scan that was measured after the head moved lie in the head."""
+    index = np.indices(shape).reshape(3, -1)
+    world = affine[:3, :3] @ index + affine[:3, 3:]
+    return (matrix[:3, :3] @ world + matrix[:3, 3:]).reshape(3, *shape)
+
+
+def b1_images(truth, matrix):
+    """Anatomical image and flip angle map (TB1TFL) of a head in another position, on a coarse grid."""
+    shape = (24, 24, 24)
+    points = head_points(COARSE, shape, matrix)
+    voxel = ((points - AFFINE[:3, 3].reshape(3, 1, 1, 1)) / 3.0).reshape(3, -1)
+    anatomy = ndimage.map_coordinates(truth["A"] * (1 + truth["white"]), voxel, order=1).reshape(shape)
+    volumes = [Volume(image.astype(np.float32), COARSE) for image in (anatomy, 800 * field(points) * (anatomy > 5))]
+    empty = [None, None]
+    return volumes, {"method": "TB1TFL", "acq": ["anat", "famp"], "flip_angle_deg": [80.0, 80.0], "tr_s": empty,
+                     "echo": empty, "flip": empty, "mixing_time_s": empty, "units": empty}  # fmt: skip
+
+
+def test_b1_goes_with_the_head():
+    truth = phantom()
+    volumes, acquisition = files(echo_images(truth, 8, np.random.default_rng(4)))
+    matrix = motion()
+    matrix[:3, 3] = (6.0, -4.0, 0.0)
+    images, made_by = b1_images(truth, matrix)
+    inner = ndimage.binary_erosion(truth["head"], iterations=3)
+    true = field(head_points(AFFINE, SHAPE, np.eye(4)))
+
+    def error(**options):
+        ratio, notes = measured_b1(images, made_by, volumes[0], **options)
+        return np.abs(ratio - true)[inner].mean(), notes
+
+    still, _ = measured_b1(*b1_images(truth, np.eye(4)), volumes[0])
+    least = np.abs(still - true)[inner].mean()
+    (left, silent), (matched, notes) = error(), error(head=reference_head(volumes, acquisition["weighting"]))
+    # What the motion added to the error shrinks to a quarter.
+    assert matched - least < 0.25 * (left - least)
+    assert not silent
+    shift = float(notes[-1].split("moved by ")[1].split(" mm")[0])
+    assert shift == pytest.approx(7.2, abs=0.8)
+
+
+def test_b1_that_shows_nothing_stays_where_it_is():
+    truth = phantom()
+    volumes, acquisition = files(echo_images(truth))
+    images, made_by = b1_images(truth, np.eye(4))
+    images[0] = Volume(np.ones((24, 24, 24), np.float32), COARSE)
+    ratio, notes = measured_b1(images, made_by, volumes[0], head=reference_head(volumes, acquisition["weighting"]))
+    np.testing.assert_allclose(ratio, measured_b1(images, made_by, volumes[0])[0], atol=0.05)
+    assert any("left where it is" in note or "not moved" in note or "moved by" in note for note in notes)
+
+
+def test_a_receive_field_stays_with_its_contrast(monkeypatch):
+    """The coil does not move with the head: each contrast's sensitivity is that of where it was measured."""
+    truth = phantom()
+    echoes = echo_images(truth)
+    points = head_points(AFFINE, SHAPE, np.eye(4))
+    coil = (1 + 0.3 * np.sin(points[0] / 30)).astype(np.float32)
+    echoes["T1w"] = [moved(image, motion()) for image in echoes["T1w"]]
+    seen = {name: [image * coil for image in images] for name, images in echoes.items()}
+    inner = ndimage.binary_erosion(truth["head"], iterations=4)
+    bare = process_scan(*files(echoes)).maps["R1"]
+
+    def error():
+        made = process_scan(*files(seen), receive=dict.fromkeys(FLIPS, coil)).maps["R1"]
+        return np.sqrt(np.mean((made - bare)[inner] ** 2))
+
+    carried = error()
+    monkeypatch.setattr("plastimap.mpm.scan.moved_field", lambda image, *_: image)
+    # The larger part of what is left comes from the match, which the field itself pulls by a fraction of a voxel.
+    assert carried < 0.75 * error()

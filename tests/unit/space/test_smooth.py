@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from plastimap.space.smooth import gaussian, kernel, tissue_weighted
+from plastimap.space.smooth import gaussian, kernel, tissue_weighted, tissue_weighted_error
 
 
 @given(st.floats(0.1, 12))
@@ -101,3 +101,24 @@ def test_equals_hmri_tissue_weighting(shared):
     wanted = load("wap1_wR1")
     np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_error_of_smoothed_noise():
+    """Noise drawn 300 times: its spread after smoothing against what was told before; 300 draws leave 4 %."""
+    rng = np.random.default_rng(1)
+    shape, voxel = (12, 11, 10), (1.5, 1.5, 1.5)
+    tissue = rng.uniform(0.2, 1, shape).astype(np.float32)
+    errors = rng.uniform(0.5, 2, shape).astype(np.float32)
+    errors[2, 3, 4] = np.nan
+    draws = np.stack([tissue_weighted(errors * rng.standard_normal(shape), tissue, 4, voxel) for _ in range(300)])
+    told = tissue_weighted_error(errors, tissue, 4, voxel)
+    ratio = draws.std(axis=0) / told
+    assert np.nanmedian(ratio) == pytest.approx(1, abs=0.02)
+    assert np.nanstd(ratio) < 0.06
+    np.testing.assert_array_equal(np.isnan(told), np.isnan(draws[0]))
+    np.testing.assert_allclose(tissue_weighted_error(errors, tissue, 0, voxel)[0, 0, 0], errors[0, 0, 0], rtol=1e-6)
+
+
+def test_error_of_another_shape():
+    with pytest.raises(ValueError, match="beside a tissue"):
+        tissue_weighted_error(np.ones((2, 2, 2)), np.ones((2, 2, 3)), 4, (1, 1, 1))

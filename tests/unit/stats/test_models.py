@@ -208,3 +208,37 @@ def test_false_discovery_rates_stand_beside_family_wise_p(toy: Maker) -> None:
     assert stats.norm.sf(result.maxima["peak_z"].iloc[0]) == pytest.approx(
         result.maxima["peak_p_unc"].iloc[0], rel=1e-6
     )
+
+
+def noisy_by_error(study: Any, rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    """Add noise whose size differs between scans and sides of the grid, and say how large it is."""
+    errors = 0.01 * rng.gamma(1, 1, (len(study.scans), 1)) * rng.uniform(0.5, 2, study.maps.shape)
+    noisy = study.maps + errors * rng.normal(size=study.maps.shape)
+    return replace(study, maps=noisy.astype(np.float32)), errors
+
+
+def test_weights_by_known_errors(toy: Maker, rng: np.random.Generator) -> None:
+    study, errors = noisy_by_error(toy(days=(0.0, 7.0, 28.0, 84.0)), rng)
+    outside = ~study.blob[study.arguments["mask"]]
+    told = {"options": FitOptions(weighting="errors"), "errors": errors, "terms": ["linear"]}
+    for method in ("summary", "robust", "pooled", "sandwich", "mixed"):
+        plain = run(study, terms=["linear"], method=method)
+        weighted = run(study, method=method, **told)
+        # Noise of a null voxel's slope: less than when scans count alike; least of all for the sandwich, which takes
+        # visits as independent.
+        assert np.std(weighted.tests[0].effect[outside]) < 0.99 * np.std(plain.tests[0].effect[outside]), method
+        assert not any("motion" in note for note in weighted.notes)
+    ours = run(study, **told)
+    assert any("Known errors are" in note for note in ours.notes)
+    doubled = run(study, **(told | {"errors": 2 * errors}))
+    np.testing.assert_allclose(doubled.tests[0].values, ours.tests[0].values, rtol=1e-9)
+
+
+def test_maps_without_errors_count_equally_and_say_so(toy: Maker) -> None:
+    study = toy()
+    blind = run(study, options=FitOptions(weighting="errors"))
+    assert any("no error maps" in note for note in blind.notes)
+    for one, other in zip(run(study).tests, blind.tests, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+    with pytest.raises(StatsProblem, match="errors of shape"):
+        run(study, options=FitOptions(weighting="errors"), errors=study.maps[1:])
