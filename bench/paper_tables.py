@@ -5,8 +5,9 @@
 Reads Table 1 and Table 2 of Emmenegger 2026 (CSV) from a folder that is not part of this repository. Every printed
 number is set beside what our code makes of the other printed numbers. These are rounded: what the recomputed value
 could be within their rounding is printed too, and a number counts as reproduced when that range, widened by half a unit
-of its own last digit (Bayes factors, which were integrated numerically: by one and a half), holds it. Nothing is tuned to a row. ``--check`` exits 1 when a row that is not among those
-known to disagree (``KNOWN``, with the reason) is not reproduced.
+of its own last digit (Bayes factors, which were integrated numerically: by one and a half), holds it. Nothing is tuned
+to a row. ``--check`` exits 1 when a row that is not among those known to disagree (``KNOWN``, with the reason) is not
+reproduced.
 """
 
 from __future__ import annotations

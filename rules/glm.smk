@@ -39,6 +39,8 @@ rule glm:
         families=paths.glm_families,
         model=paths.glm_model,
         trajectories=paths.glm_trajectories,
+        courses=paths.glm_courses,
+        preservation=paths.glm_preservation,
         maps=directory(paths.glm_maps),
     log:
         log_of("glm", "{map}_{tissue}"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plastimap.bids import checks
 from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, wants
 from plastimap.bids.problems import Problem, errors, unique_problems
 from plastimap.cohort import CURVE_PARAMETERS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STRUCTURAL = ("MPM", "MTS", "T1w", "MTsat", "R1")
 """Suffixes and maps from which tissues, and with them TIV, can be computed."""
@@ -58,9 +61,26 @@ def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Probl
     found = design_problems(
         people, group=model["group"], covariates=model["covariates"], contrasts=model["contrasts"], computed=computed
     )
+    found += _preservation_problems(model, people)
     why = "the group model cannot be built"
     remedy = "correct model in the configuration, or participants.tsv"
     return [Problem("config: model", text, why, remedy) for text in found]
+
+
+def _preservation_problems(model: Mapping[str, Any], people: pd.DataFrame) -> list[str]:
+    """Groups of ``model.preservation`` that are not there."""
+    asked = model["preservation"]
+    if asked is None:
+        return []
+    if not model["group"] or model["group"] not in people:
+        return ["preservation compares groups, and model.group names none"]
+    known = sorted(set(people[model["group"]].dropna().astype(str)))
+    wanted = [*asked["patients"], *asked["controls"]]
+    found = [
+        f"preservation: there is no group {name!r}; known: {', '.join(known)}" for name in wanted if name not in known
+    ]
+    twice = sorted(set(asked["patients"]) & set(asked["controls"]))
+    return found + [f"preservation: {name!r} cannot be patients and controls" for name in twice]
 
 
 def _only_finished_maps(manifest: Manifest) -> bool:

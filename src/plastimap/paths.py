@@ -116,13 +116,16 @@ class Paths:
     dwi_b0 = "{folder}/dwi/{scan}_desc-preproc_S0map.nii.gz"
     dwi_mask = "{folder}/dwi/{scan}_desc-brain_mask.nii.gz"
     dwi_direction = "{folder}/dwi/{scan}_model-tensor_param-direction_dwimap.nii.gz"
+    dwi_residual = "{folder}/dwi/{scan}_model-tensor_param-residual_dwimap.nii.gz"
     dwi_qa = "{folder}/dwi/{scan}_dwi_qa.json"
     mask = "{folder}/anat/{scan}_desc-brain_mask.nii.gz"
     anat_qa = "{folder}/anat/{scan}_anat_qa.json"
     dwi_to_anat = "{folder}/dwi/{scan}_from-dwi_to-anat_mode-image_xfm.txt"
     coreg_qa = "{folder}/dwi/{scan}_coreg_qa.json"
     to_template = "{folder}/anat/{scan}_from-anat_to-midpoint_mode-image_xfm.nii.gz"
+    from_template = "{folder}/anat/{scan}_from-midpoint_to-anat_mode-image_xfm.nii.gz"
     jacobian = "{folder}/anat/{scan}_space-midpoint_jacobian.nii.gz"
+    space_qa = "{folder}/anat/{scan}_space_qa.json"
 
     @property
     def structural(self) -> str:
@@ -177,6 +180,11 @@ class Paths:
         """Warp that brings midpoint images into the target space."""
         return f"sub-{{subject}}/anat/sub-{{subject}}_from-midpoint_to-{self.space}_mode-image_xfm.nii.gz"
 
+    @property
+    def from_target(self) -> str:
+        """Warp that brings images of the target space into the person's midpoint."""
+        return f"sub-{{subject}}/anat/sub-{{subject}}_from-{self.space}_to-midpoint_mode-image_xfm.nii.gz"
+
     person_page = "report/sub-{subject}.html"
     person_figures = "report/figures/sub-{subject}"
 
@@ -192,7 +200,11 @@ class Paths:
     behaviour_fits = "group/behaviour_fits.tsv"
     behaviour_tests = "group/behaviour_tests.tsv"
     behaviour_sides = "group/behaviour_sides.tsv"
+    training = "group/training.tsv"
     mean_structural = "group/mean_structural.nii.gz"
+    study_tissue = "group/template/label-{tissue}_probseg.nii.gz"
+    study_to_target = "group/template/from-study_to-target_mode-image_xfm.nii.gz"
+    study_from_target = "group/template/from-target_to-study_mode-image_xfm.nii.gz"
     masks = "group/mask_{tissue}.nii.gz"
     search_volumes = "group/search_{tissue}.nii.gz"
     rois_qa = "group/rois.json"
@@ -201,13 +213,27 @@ class Paths:
     glm_families = "group/{map}_{tissue}/families.tsv"
     glm_model = "group/{map}_{tissue}/model.json"
     glm_trajectories = "group/{map}_{tissue}/trajectories.tsv"
+    glm_courses = "group/{map}_{tissue}/courses.tsv"
+    glm_preservation = "group/{map}_{tissue}/preservation.tsv"
     clusters = "group/clusters.tsv"
     families = "group/families.tsv"
     found = "group/planted_vs_found.tsv"
     control = "group/control.tsv"
     found_text = "group/planted_vs_found.txt"
+    brainage_means = "{folder}/anat/{scan}_parcels.tsv"
+    brainage_parcels = "brainage/parcels.tsv"
+    brainage_edges = "brainage/edges.tsv"
+    brainage_table = "brainage/table.tsv"
+    brainage_model = "brainage/model.safetensors"
+    brainage_ages = "brainage/ages.tsv"
+    brainage_people = "brainage/people.tsv"
+    brainage_notes = "brainage/notes.json"
+    brainage_statistics = "brainage/statistics"
     report = "report/index.html"
     study_figures = "report/figures/study"
+    rating = "report/rating.html"
+    viewers = "report/viewer"
+    paper = "report/paper"
 
     def at(self, pattern: str, label: str) -> str:
         """Fill a scan's `label` (``sub-01_ses-02``) into a pattern."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from plastimap.report.layout import latex_text
 from plastimap.report.references import REFERENCES, Reference
 
 Config = Mapping[str, Any]
@@ -55,6 +56,26 @@ class Methods:
                  for heading, text in self.paragraphs]  # fmt: skip
         return Markup("\n".join(parts))  # noqa: S704 - text and headings are escaped above, links are ours
 
+    @property
+    def latex(self) -> str:
+        """The section as LaTeX, citing ``references.bib``."""
+        parts = [rf"\paragraph{{{latex_text(heading)}.}} " + _in_latex(text) for heading, text in self.paragraphs]
+        return "\n\n".join(["% Needs: \\bibliography{references}", *parts]) + "\n"
+
+    @property
+    def bibtex(self) -> str:
+        """The cited papers as BibTeX."""
+        return "\n".join(reference.bibtex(key) for key, reference in zip(self.keys, self.references, strict=True))
+
+    def files(self) -> dict[str, bytes]:
+        """``methods.md``, ``methods.html``, ``methods.tex`` and ``references.bib``."""
+        from plastimap.report.pages import render
+
+        page = render("methods.html.j2", folder="paper", methods=self)
+        texts = {"methods.md": self.markdown, "methods.html": page, "methods.tex": self.latex,
+                 "references.bib": self.bibtex}  # fmt: skip
+        return {name: text.encode() for name, text in texts.items()}
+
     def _numbers(self, found: re.Match[str]) -> list[tuple[str, int]]:
         return [(key, self.keys.index(key) + 1) for key in found[1].split(",")]
 
@@ -64,6 +85,12 @@ class Methods:
     def _link(self, found: re.Match[str]) -> str:
         links = ",".join(f'<a href="#ref-{key}">{number}</a>' for key, number in self._numbers(found))
         return f"<sup>{links}</sup>"
+
+
+def _in_latex(text: str) -> str:
+    pieces = _CITATION.split(text)
+    # Splitting by a pattern with one group leaves text and keys in turn.
+    return "".join(rf"~\cite{{{piece}}}" if number % 2 else latex_text(piece) for number, piece in enumerate(pieces))
 
 
 def methods_text(config: Config, stages: Collection[str], *, contrast: str = "", version: str = "") -> Methods:
@@ -233,11 +260,19 @@ def _smooth(config: Config) -> list[str]:
 
 
 def _behaviour(config: Config) -> list[str]:
-    outcomes = ", ".join(str(name) for name in config["behaviour"]["outcomes"])
+    behaviour = config["behaviour"]
+    outcomes = ", ".join(str(name) for name in behaviour["outcomes"])
+    end, later = behaviour["retention_days"]
     return [
         "Learning curves y(t) = α − δ·exp(−γt) [@heathcote2000] were fitted to each person and outcome "
         f"({outcomes}) by "
-        "bounded least squares, with t in days since baseline; α is the plateau, δ the improvement, γ the rate."
+        "bounded least squares, with t in days since baseline; α is the plateau, δ the improvement, γ the rate. Left "
+        "and right were averaged after a test for differences between them (rank-sum and signed-rank).",
+        "Beside each person's own fit, all people were fitted together by a nonlinear mixed model, with plateau and "
+        "start normal on a logit or log scale and log γ normal between people (expectation-maximisation with adaptive "
+        "Gauss-Hermite quadrature [@pinheiro1995]; standard errors by a jackknife over people [@jiang2002]).",
+        "Own fits were tested: δ by Wilcoxon's signed-rank test, baseline, plateau, improvement and rate between "
+        f"groups by rank-sum tests, and retention by signed-rank tests of day {end:g} against day {later:g}.",
     ]
 
 
@@ -260,6 +295,7 @@ def _glm(config: Config) -> list[str]:
     return [
         _MODELS[model["method"]].format(time=time, design=design),
         *([_WEIGHTINGS[model["weighting"]]] if model["weighting"] in _WEIGHTINGS else []),
+        *(["Values were differences between the hemispheres, right minus left."] if model["asymmetry"] else []),
         f"Voxels were analysed where mean grey matter probability was at least {masks['GM']:g}, or white matter at "
         f"least {masks['WM']:g}, the tissue was the largest class, and at least {masks['minimum_subjects']:.0%} of "
         "people had a value.",

@@ -129,6 +129,7 @@ def analyse(
     options: FitOptions = DEFAULT_FIT,
     inference: Inference = DEFAULT_INFERENCE,
     errors: NDArray[np.floating] | None = None,
+    remarks: Sequence[str] = (),
 ) -> AnalysisResult:
     """Longitudinal statistics of one map in one tissue.
 
@@ -163,6 +164,8 @@ def analyse(
     inference : Inference
     errors : ndarray, same shape as `maps`, optional
         Standard errors of the maps, for weighting by errors; without them scans count equally, and a note says so.
+    remarks : sequence of str
+        Of what was done to the maps before; they come first among the notes.
 
     Returns
     -------
@@ -193,6 +196,7 @@ def analyse(
     ask = _Ask(read, group, tuple(covariates), covariates_over_time, method, options, inference)
     place = Place(map_name, tissue, mask, np.asarray(affine, dtype=np.float64), search_volumes)
     notes = [
+        *remarks,
         *([NO_ERRORS] if blind else []),
         *model.notes,
         *_dropped(kept, time.last_day),

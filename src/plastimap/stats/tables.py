@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from plastimap.stats.analysis import AnalysisResult
 from plastimap.stats.bayes import log_bf10_map
 from plastimap.stats.fitted import TestMaps
+from plastimap.stats.preservation import Preservation
 
 
 def file_stem(test: TestMaps) -> str:
@@ -45,19 +46,21 @@ def statistic_maps(result: AnalysisResult, *, bayes_scale: float | None) -> Iter
             yield f"{file_stem(test)}_stat-{kind}_statmap", result.volume(values)
 
 
-def model_summary(result: AnalysisResult) -> dict[str, Any]:
+def model_summary(result: AnalysisResult, preserved: Preservation) -> dict[str, Any]:
     """The model behind a result, ready for JSON: a block per contrast and term, and the notes.
 
     Parameters
     ----------
     result : AnalysisResult
+    preserved : Preservation
+        Change against deficit, where it was asked for.
 
     Returns
     -------
     dict
         ``map``, ``tissue``, ``method``, ``time_coding``, ``n_voxels``, ``notes``; the first test's design as
         ``columns``, ``matrix`` and ``people``; ``tests`` with file name, contrast, statistic, degrees of freedom,
-        threshold and smoothness.
+        threshold and smoothness; ``preservation``, a block per hemisphere.
     """
     first = result.tests[0].design if result.tests else None
     return {
@@ -66,7 +69,8 @@ def model_summary(result: AnalysisResult) -> dict[str, Any]:
         "method": result.method,
         "time_coding": result.time_coding,
         "n_voxels": int(result.mask.sum()),
-        "notes": result.notes,
+        "notes": (*result.notes, *preserved.notes),
+        "preservation": preserved.tests.to_dict(orient="records"),
         "columns": first.names if first else [],
         "matrix": first.matrix if first else [],
         "people": first.people if first else [],

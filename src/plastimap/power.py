@@ -1,0 +1,116 @@
+"""The command ``plastimap power``: how many people an effect needs, from the maps of a finished study."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plastimap.paths import ANALYSED_TISSUES, Paths
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from plastimap.bids.plan import Study
+    from plastimap.images import Volume
+
+EXIT_PROBLEMS = 2
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``power`` to the command line."""
+    power = commands.add_parser("power", help="how many people an effect needs, from the maps of a finished study")
+    power.add_argument("output_dir", type=Path, help="output folder of the pilot study, group level done")
+    power.add_argument("--map", required=True, help="such as R1, MTsat, FA, vbm")
+    power.add_argument("--tissue", required=True, choices=ANALYSED_TISSUES)
+    power.add_argument("--test", required=True, help='contrast; its left groups get the effect: "SCI > CON"')
+    power.add_argument("--term", default="linear", help="linear (default), quadratic, piece1 …, level")
+    power.add_argument("--percent", type=float, required=True, help="change over the study in percent of the mean")
+    power.add_argument("--centre", type=float, nargs=3, required=True, metavar="MM", help="of the region, in mm")
+    power.add_argument("--radius", type=float, default=8.0, help="of the region, in mm (default: 8)")
+    power.add_argument("--sizes", type=int, nargs="+", default=[8, 12, 16, 24, 32], help="people per group")
+    power.add_argument("--rounds", type=int, default=50, help="simulated studies per size (default: 50)")
+    power.add_argument("--seed", type=int, default=1)
+    power.set_defaults(command=_power)
+
+
+def _power(options: argparse.Namespace) -> int:
+    from plastimap.bids.plan import open_study
+    from plastimap.stats.problems import StatsProblem
+    from plastimap.writing import write_table
+
+    place = options.output_dir.resolve()
+    try:
+        if not (place / Paths.effective_config).exists():
+            raise StatsProblem(f"{place} is no output folder of a study (no {Paths.effective_config})")
+        study = open_study(files=[place / Paths.effective_config], settings={}, refresh=False)
+        table = _power_table(study, place, options)
+    except StatsProblem as problem:
+        print(f"plastimap power: {problem}", file=sys.stderr)
+        return EXIT_PROBLEMS
+    print(file=sys.stderr)
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    file = place / f"group/power_{options.map}_{options.tissue}.tsv"
+    write_table(file, table)
+    print(f"table: {file}")
+    return 0
+
+
+def _power_table(study: Study, place: Path, options: argparse.Namespace) -> pd.DataFrame:
+    import pandas as pd
+
+    from plastimap.images import read_volume
+    from plastimap.stats.power import Effect, read_pilot, sample_sizes
+    from plastimap.stats.problems import StatsProblem
+    from plastimap.stats.settings import analysis_settings
+
+    pair = (options.map, options.tissue)
+    needed = [place / name.format(tissue=options.tissue) for name in
+              (Paths.scans, Paths.cohort, Paths.masks, Paths.search_volumes)]  # fmt: skip
+    if pair not in study.analysed or not all(file.exists() for file in needed):
+        known = ", ".join(f"{name} {tissue}" for name, tissue in study.analysed) or "none"
+        raise StatsProblem(f"no group analysis of {options.map} in {options.tissue} in {place}; there are: {known}")
+    model, inference = study.config["model"], study.config["inference"]
+    if not model["group"]:
+        raise StatsProblem("the study has one group (model.group is null): there is nothing to compare")
+    read = {"sep": "\t", "na_values": ["n/a"], "dtype": {"participant_id": str, "session": str, model["group"]: str}}
+    labels = [scan.label for scan in study.analysed[pair]]
+    scans = pd.read_csv(needed[0], **read).set_index("scan").loc[labels].reset_index()
+    participants = pd.read_csv(needed[1], **read)
+    mask, search = read_volume(needed[2]), read_volume(needed[3])
+    inside = mask.data > 0
+    images = [place / study.smoothed_file(scan, *pair) for scan in study.analysed[pair]]
+    settings = analysis_settings(
+        {**model, "weighting": "equal"}, inference, minimum_subjects=study.config["masks"]["minimum_subjects"]
+    )
+    pilot = read_pilot(
+        np.stack([read_volume(file).data[inside] for file in images]), scans, participants,
+        group=model["group"], term=options.term, time=settings["time"],
+    )  # fmt: skip
+    analysis = settings | {
+        "map_name": options.map,
+        "tissue": options.tissue,
+        "mask": inside,
+        "search_volumes": {side: search.data == label for label, side in enumerate(("L", "R"), start=1)},
+        "affine": mask.affine,
+    }
+    effect = Effect(options.test, options.term, options.percent, _ball(mask, options.centre, options.radius)[inside])
+    return sample_sizes(
+        pilot, effect, options.sizes, rounds=options.rounds, analysis=analysis, level=inference["cluster_p"],
+        seed=options.seed, progress=_show,
+    )  # fmt: skip
+
+
+def _ball(grid: Volume, centre: list[float], radius: float) -> Any:
+    """Voxels of a grid within a radius of a place, both in mm."""
+    from plastimap.transforms import grid_of, world_points
+
+    away = world_points(grid_of(grid)) - np.array(centre).reshape(3, 1, 1, 1)
+    return (away**2).sum(axis=0) <= radius**2
+
+
+def _show(size: int, number: int, power: float) -> None:
+    print(f"\r{size} people per group: study {number}, power so far {power:.2f}   ", end="", file=sys.stderr)
