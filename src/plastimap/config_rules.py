@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from plastimap.bids.problems import Severity
+from plastimap.config import BRAINAGE_FILES
+from plastimap.programs import FSL_EDDY, find_program
 
 BUILT_IN_SPACE = "MNI152NLin2009aSym"
 """The target whose tissue probabilities are always there."""
@@ -32,7 +34,36 @@ def semantic_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _behaviour(config.get("behaviour", {}))
     yield from _model(config.get("model", {}))
     yield from _statistics(config.get("model", {}), config.get("inference", {}))
-    dwi = config.get("dwi", {})
+    yield from _diffusion(config.get("dwi", {}))
+    yield from _brainage(config.get("brainage", {}))
+
+
+def _brainage(section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Files of regional brain age, and what each needs beside it."""
+    for key in BRAINAGE_FILES:
+        if section.get(key) is not None:
+            yield from _file(("brainage", key), section[key])
+    needs = (("table", "parcels"), ("labels", "label_table"), ("training", "training_data"))
+    for key, other in (*needs, ("training", "training_licence"), ("lesions", "model or training")):
+        if section.get(key) and not any(section.get(one) for one in other.split(" or ")):
+            what = f"brainage.{key} without brainage.{other.replace(' or ', ' or brainage.')}"
+            yield _error(("brainage", key), what, "one says nothing without the other", f"give {other}")
+    if section.get("method") == "gcn" and section.get("table") and section.get("training") and not section.get("edges"):
+        what, why = "brainage.method is gcn without brainage.edges", "messages pass along edges"
+        yield _error(("brainage", "method"), what, why, "name the table of edges, or method: gaussian_process")
+    if section.get("model") and section.get("training"):
+        what, why = "brainage has both model and training", "people are judged by one model"
+        yield _error(("brainage", "model"), what, why, "keep one of them")
+
+
+def _diffusion(dwi: Mapping[str, Any]) -> Iterator[Finding]:
+    if dwi.get("motion") == "eddy":
+        if find_program(FSL_EDDY) is None:
+            what, why = "dwi.motion is eddy, which is not installed", f"none of {', '.join(FSL_EDDY)} is on the PATH"
+            yield _error(("dwi", "motion"), what, why, "load FSL, or set dwi.motion: true for our own alignment")
+        if dwi.get("susceptibility", "none") != "none":
+            what, why = "dwi.susceptibility with dwi.motion: eddy", "volumes would be interpolated twice"
+            yield _error(("dwi", "susceptibility"), what, why, "motion: true, or susceptibility: none")
     if "b0_threshold" in dwi and "max_bval" in dwi and dwi["b0_threshold"] >= dwi["max_bval"]:
         what = f"dwi.b0_threshold ({dwi['b0_threshold']:g}) is not below dwi.max_bval ({dwi['max_bval']:g})"
         yield _error(("dwi", "b0_threshold"), what, "no diffusion-weighted volume would remain", "lower b0_threshold")
@@ -44,8 +75,9 @@ def _error(place: tuple[str | int, ...], what: str, why: str, remedy: str) -> Fi
 
 def _inputs(config: Mapping[str, Any]) -> Iterator[Finding]:
     keys = ("bids_dir", "derivatives", "images")
-    if all(key in config for key in keys) and not any(config[key] for key in keys):
-        why = "neither bids_dir nor derivatives nor images says where the data are"
+    tables = config.get("brainage", {}).get("table")
+    if all(key in config for key in keys) and not any(config[key] for key in keys) and not tables:
+        why = "neither bids_dir nor derivatives nor images nor brainage.table says where the data are"
         yield _error(("bids_dir",), "there is nothing to read", why, "give bids_dir")
     if config.get("bids_dir") is not None:
         yield from _folder(("bids_dir",), config["bids_dir"])
@@ -163,7 +195,7 @@ def _spaces(space: Mapping[str, Any], rois: Sequence[Mapping[str, Any]]) -> Iter
             what = f"region {region.get('name')} is in {declared}, the study's target is {target}"
             why = "it is used as it is, and may lie off by millimetres"
             remedy = "look at the overlay in the report, or give a transform from the target to the region's space"
-            yield ("rois", number), what, why, remedy, "warning"
+            yield ("rois", number), what, why, remedy, "notice"
 
 
 def _behaviour(behaviour: Mapping[str, Any]) -> Iterator[Finding]:
@@ -206,9 +238,9 @@ def _statistics(model: Mapping[str, Any], inference: Mapping[str, Any]) -> Itera
         if "change" in model.get("terms", []):
             why, remedy = "a joint test of all change needs a model of scans", "method: pooled, sandwich or mixed"
             yield _error(("model", "terms"), f"the term change with method {method}", why, remedy)
-    elif model.get("weighting") in ("visits", "groups"):
-        what, why = f"weighting {model['weighting']} with method {method}", "its covariance has visits and groups in it"
-        yield _error(("model", "weighting"), what, why, "weighting: equal, motion or errors")
+    elif model.get("weighting") == "groups":
+        what, why = f"weighting groups with method {method}", "people's variances are told by their coefficients"
+        yield _error(("model", "weighting"), what, why, "weighting: visits, motion or errors")
     if judged == "permutation" and model.get("weighting") == "errors":
         what, why = "inference.method permutation with weighting errors", "weights that differ between voxels stay put"
         yield _error(("inference", "method"), what, why, "inference.method: random_field, or weighting: motion")

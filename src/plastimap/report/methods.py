@@ -320,7 +320,8 @@ _MODELS: Mapping[str, str] = {
     "person [@bernalrusiel2013].",
 }
 _WEIGHTINGS: Mapping[str, str] = {
-    "visits": "People counted by the precision that their visits allow.",
+    "visits": "Where visits were missing, people counted by the precision that their visits allow, the share of "
+    "noise within people being estimated by restricted maximum likelihood.",
     "groups": "Groups were allowed unequal variances.",
     "motion": "Scans counted by their motion index, with variances estimated by restricted maximum likelihood "
     "[@lutti2022].",

@@ -96,8 +96,13 @@ def _equal(coefficients: Coefficients) -> tuple[None, tuple[str, ...]]:  # noqa:
     return None, ()
 
 
-def _by_visits(coefficients: Coefficients) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    return 1 / coefficients.variance, ()
+def _by_visits(coefficients: Coefficients) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
+    if np.ptp(coefficients.variance) <= 1e-9 * coefficients.variance.max():
+        return None, ()
+    # What visits do not explain, people's own differences, weighs everybody alike: how much that is, the data tell.
+    noise = np.broadcast_to(coefficients.variance[:, None], coefficients.data.shape)
+    weights = person_weights(coefficients.data, coefficients.matrix, noise)
+    return weights, (f"People's weights by their visits: {weights.min() / weights.max():.2f} to 1.",)
 
 
 def _by_groups(coefficients: Coefficients) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -230,8 +235,8 @@ METHODS: tuple[str, ...] = (*PEOPLE_MODELS, *SCAN_MODELS)
 
 WEIGHTINGS: tuple[Weighting, ...] = tuple(_PEOPLE_WEIGHTS)
 
-SCAN_WEIGHTINGS: tuple[Weighting, ...] = ("equal", "motion", "errors")
-"""Weightings of models of scans: visits and groups are already in their covariance."""
+SCAN_WEIGHTINGS: tuple[Weighting, ...] = ("equal", "visits", "motion", "errors")
+"""Weightings of models of scans: missing visits are already in their covariance."""
 
 
 _POWERS: Mapping[Weighting, int] = {"motion": 3, "errors": 1}
@@ -247,8 +252,8 @@ def method_problems(method: str, weighting: str, terms: tuple[str, ...]) -> list
         problems.append(f"unknown weighting {weighting!r} (known: {', '.join(WEIGHTINGS)})")
     elif method in SCAN_MODELS and weighting not in SCAN_WEIGHTINGS:
         problems.append(
-            f"weighting {weighting!r} goes with people's coefficients (method summary or robust); the model "
-            f"{method!r} of scans has visits and groups in its covariance (known: {', '.join(SCAN_WEIGHTINGS)})"
+            f"weighting {weighting!r} goes with people's coefficients (method summary or robust), not with the model "
+            f"{method!r} of scans (known: {', '.join(SCAN_WEIGHTINGS)})"
         )
     if "change" in terms and method in PEOPLE_MODELS:
         problems.append(f"the term 'change' needs a model of scans (method {', '.join(SCAN_MODELS)})")

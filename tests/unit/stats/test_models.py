@@ -186,7 +186,7 @@ def test_motion_needs_its_index(toy: Maker) -> None:
 def test_what_does_not_go_together_comes_at_once(toy: Maker) -> None:
     study = toy()
     with pytest.raises(StatsProblem) as caught:
-        run(study, method="pooled", options=FitOptions(weighting="visits"), terms=["linaer"])
+        run(study, method="pooled", options=FitOptions(weighting="groups"), terms=["linaer"])
     assert len(caught.value.problems) == 2
     with pytest.raises(StatsProblem, match="'change' needs a model of scans"):
         run(study, terms=["change"])
@@ -242,3 +242,25 @@ def test_maps_without_errors_count_equally_and_say_so(toy: Maker) -> None:
         np.testing.assert_array_equal(one.values, other.values)
     with pytest.raises(StatsProblem, match="errors of shape"):
         run(study, options=FitOptions(weighting="errors"), errors=study.maps[1:])
+
+
+def test_missing_visits_weigh_little_where_people_differ_much(toy: Maker, rng: np.random.Generator) -> None:
+    """Own slopes that outweigh the noise: people count almost equally, however many visits they came to."""
+    study = toy(days=(0.0, 7.0, 28.0, 84.0))
+    gone = (study.scans["participant_id"].astype(int) % 3 == 0) & (study.scans["day"] == 84)
+    keep = ~gone.to_numpy()
+    number = study.scans["participant_id"].astype(int).to_numpy()
+    slopes = 0.02 * rng.normal(size=(number.max() + 1, study.maps.shape[1]))
+    maps = study.maps + slopes[number] * study.scans["day"].to_numpy()[:, None]
+    study = replace(study, maps=maps[keep].astype(np.float32), scans=study.scans[keep].reset_index(drop=True))
+    told = next(note for note in run(study, terms=["linear"], options=FitOptions(weighting="visits")).notes
+                if "weights by their visits" in note)  # fmt: skip
+    least = float(told.split("visits: ")[1].split(" to")[0])
+    assert least > 0.8
+
+
+def test_with_all_visits_nothing_is_weighted(toy: Maker) -> None:
+    study = toy()
+    one, other = (run(study, options=FitOptions(weighting=name)) for name in ("equal", "visits"))
+    for first, second in zip(one.tests, other.tests, strict=True):
+        np.testing.assert_array_equal(first.values, second.values)
