@@ -8,9 +8,15 @@ rule dwi:
         b0=paths.dwi_b0,
         mask=paths.dwi_mask,
         direction=paths.dwi_direction,
+        residual=paths.dwi_residual,
         more_sidecars=[
             sidecar_of(name)
-            for name in (paths.dwi_b0, paths.dwi_mask, paths.dwi_direction)
+            for name in (
+                paths.dwi_b0,
+                paths.dwi_mask,
+                paths.dwi_direction,
+                paths.dwi_residual,
+            )
         ],
         qa=paths.dwi_qa,
     log:
@@ -24,6 +30,7 @@ rule dwi:
         code=code("dwi"),
         settings=study.settings("dwi"),
         protocol=study.dwi_protocol,
+        field=study.dwi_field_settings,
     script:
         "../scripts/dwi.py"
 

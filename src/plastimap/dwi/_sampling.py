@@ -69,6 +69,27 @@ def _mirrored(index: int, size: int) -> int:
 
 
 @_compiled
+def _spline_at(coefficients: NDArray, place: NDArray, weights: NDArray, places: NDArray) -> float:
+    """Cubic spline at a place in voxels; 0 more than half a voxel beyond the image."""
+    for d in range(3):
+        if not -0.5 <= place[d] <= coefficients.shape[d] - 0.5:
+            return 0.0
+        low = int(np.floor(place[d]))
+        _spline_weights(place[d] - low, weights[d])
+        for step in range(4):
+            places[d, step] = _mirrored(low - 1 + step, coefficients.shape[d])
+    total = 0.0
+    for a in range(4):
+        for b in range(4):
+            line = coefficients[places[0, a], places[1, b]]
+            part = 0.0
+            for c in range(4):
+                part += weights[2, c] * line[places[2, c]]
+            total += weights[0, a] * weights[1, b] * part
+    return total
+
+
+@_compiled
 def spline_resampled(coefficients: NDArray, matrix: NDArray) -> NDArray:
     """Cubic spline interpolation over a whole grid; 0 more than half a voxel beyond the image.
 
@@ -85,28 +106,64 @@ def spline_resampled(coefficients: NDArray, matrix: NDArray) -> NDArray:
     """
     shape = coefficients.shape
     result = np.zeros(shape, np.float32)
-    weights = np.empty((3, 4))
-    places = np.empty((3, 4), np.int64)
+    weights, places, place = np.empty((3, 4)), np.empty((3, 4), np.int64), np.empty(3)
     for i in range(shape[0]):
         for j in range(shape[1]):
             for k in range(shape[2]):
-                inside = True
                 for d in range(3):
-                    place = matrix[d, 0] * i + matrix[d, 1] * j + matrix[d, 2] * k + matrix[d, 3]
-                    inside = inside and -0.5 <= place <= shape[d] - 0.5
-                    low = int(np.floor(place))
-                    _spline_weights(place - low, weights[d])
-                    for step in range(4):
-                        places[d, step] = _mirrored(low - 1 + step, shape[d])
-                if not inside:
-                    continue
-                total = 0.0
-                for a in range(4):
-                    for b in range(4):
-                        line = coefficients[places[0, a], places[1, b]]
-                        part = 0.0
-                        for c in range(4):
-                            part += weights[2, c] * line[places[2, c]]
-                        total += weights[0, a] * weights[1, b] * part
-                result[i, j, k] = total
+                    place[d] = matrix[d, 0] * i + matrix[d, 1] * j + matrix[d, 2] * k + matrix[d, 3]
+                result[i, j, k] = _spline_at(coefficients, place, weights, places)
     return result
+
+
+@_compiled
+def spline_displaced(coefficients: NDArray, matrix: NDArray, shift: NDArray, along: NDArray) -> NDArray:
+    """As :func:`spline_resampled`, each place moved on by its `shift` (X, Y, Z) times the vector `along` (voxels)."""
+    shape = shift.shape
+    result = np.zeros(shape, np.float32)
+    weights, places, place = np.empty((3, 4)), np.empty((3, 4), np.int64), np.empty(3)
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            for k in range(shape[2]):
+                for d in range(3):
+                    place[d] = matrix[d, 0] * i + matrix[d, 1] * j + matrix[d, 2] * k + matrix[d, 3]
+                    place[d] += shift[i, j, k] * along[d]
+                result[i, j, k] = _spline_at(coefficients, place, weights, places)
+    return result
+
+
+@_compiled
+def shifted_lines(coefficients: NDArray, shift: NDArray) -> tuple[NDArray, NDArray]:
+    """Cubic splines along the last axis at places moved by `shift` voxels: values and slopes, shape (X, Y, Z).
+
+    Parameters
+    ----------
+    coefficients : ndarray, shape (X, Y, Z)
+        Of splines along the last axis (``scipy.ndimage.spline_filter1d``, mirrored). Beyond the ends the end goes on.
+    shift : ndarray, shape (X, Y, Z)
+    """
+    values, slopes = np.empty(shift.shape), np.empty(shift.shape)
+    weights, n = np.empty(4), shift.shape[2]
+    for i in range(shift.shape[0]):
+        for j in range(shift.shape[1]):
+            line = coefficients[i, j]
+            for k in range(n):
+                wanted = k + shift[i, j, k]
+                place = min(max(wanted, 0.0), n - 1.0)
+                low = int(place)
+                share = place - low
+                _spline_weights(share, weights)
+                rest = 1.0 - share
+                four = (
+                    line[_mirrored(low - 1, n)],
+                    line[_mirrored(low, n)],
+                    line[_mirrored(low + 1, n)],
+                    line[_mirrored(low + 2, n)],
+                )
+                values[i, j, k] = (
+                    weights[0] * four[0] + weights[1] * four[1] + weights[2] * four[2] + weights[3] * four[3]
+                )
+                slope = -0.5 * rest**2 * four[0] + (1.5 * share**2 - 2.0 * share) * four[1]
+                slope += (2.0 * rest - 1.5 * rest**2) * four[2] + 0.5 * share**2 * four[3]
+                slopes[i, j, k] = slope if wanted == place else 0.0
+    return values, slopes

@@ -88,12 +88,18 @@ class FixedImage:
     frame : Frame
     phase : ndarray, shape (3,), optional
         Phase-encoding axis in the world, of length 1; without it the alignment is rigid.
+    blind : ndarray, shape (3,), optional
+        Unit vector in the world along which differences tell nothing, for something else has evened them out.
     """
 
-    def __init__(self, seen: NDArray, frame: Frame, *, phase: Vector | None = None) -> None:
+    def __init__(
+        self, seen: NDArray, frame: Frame, *, phase: Vector | None = None, blind: Vector | None = None
+    ) -> None:
         self._frame, self._phase = frame, phase
         self._values: NDArray[np.float64] = seen[0].astype(np.float64)
         slopes = seen[1:].T.astype(np.float64) @ frame.to_voxel[:3, :3]
+        if blind is not None:
+            slopes = slopes - np.outer(slopes @ blind, blind)
         around = frame.points - frame.centre
         # Columns: derivative by translation, by rotation about the centre, by scale and shears, and by brightness.
         columns = [slopes, np.cross(around, slopes), self._values]

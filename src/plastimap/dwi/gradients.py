@@ -41,7 +41,7 @@ def read_gradients(bval_file: PathLike, bvec_file: PathLike) -> tuple[NDArray[np
     ValueError
         When a file holds no table of numbers of the right shape.
     """
-    bvals = _table(bval_file).ravel()
+    bvals = read_bvals(bval_file)
     bvecs = _table(bvec_file)
     if bvecs.shape == (3, bvals.size):
         bvecs = bvecs.T
@@ -51,6 +51,11 @@ def read_gradients(bval_file: PathLike, bvec_file: PathLike) -> tuple[NDArray[np
             "3 lines with one number per volume are wanted"
         )
     return bvals, np.ascontiguousarray(bvecs)
+
+
+def read_bvals(file: PathLike) -> NDArray[np.float64]:
+    """b-values of a text file in s/mm², shape (N,); errors as in :func:`read_gradients`."""
+    return _table(file).ravel()
 
 
 def check_gradients(
@@ -140,6 +145,12 @@ def fsl_to_world(bvecs: ArrayLike, affine: NDArray[np.float64]) -> NDArray[np.fl
     """
     axes = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     return normalised(fsl_to_voxel(bvecs, affine) @ axes.T)
+
+
+def world_to_fsl(bvecs: ArrayLike, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take :func:`fsl_to_world` back: unit vectors in world axes, shape (N, 3), to FSL's convention."""
+    axes = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    return fsl_to_voxel(np.linalg.solve(axes, normalised(bvecs).T).T, affine)
 
 
 def _table(file: PathLike) -> NDArray[np.float64]:

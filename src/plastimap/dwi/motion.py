@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.dwi._sampling import spline_resampled
 from plastimap.dwi.alignment import (
     FixedImage,
     Frame,
@@ -26,6 +24,7 @@ from plastimap.dwi.alignment import (
 )
 from plastimap.dwi.gradients import normalised
 from plastimap.dwi.qspace import LEAST_FOR_MODEL, prediction_weights
+from plastimap.dwi.resampling import Distortion, resampled
 from plastimap.images import Volume
 
 COARSE_FWHM_MM = 8.0
@@ -64,26 +63,26 @@ LEAST_SLICE_SHARE = 0.3
 _FWHM_PER_SD = float(np.sqrt(8 * np.log(2)))
 
 Rigid = Callable[..., Matrix]
+Undistort = Callable[[Volume], Distortion]
 
 
-@dataclass(frozen=True)
-class MotionCorrected:
-    """Result of :func:`correct_motion`.
+@dataclass(frozen=True, kw_only=True)
+class Aligned:
+    """A series whose volumes lie on each other.
 
     Attributes
     ----------
     data : ndarray of float32, shape (X, Y, Z, N)
-        Every volume interpolated once (cubic spline), never negative; 0 beyond the measured field of view.
+        Every volume interpolated once, never negative; 0 beyond the measured field of view.
     bvecs : ndarray, shape (N, 3)
-        Rotated with the head.
+        World axes; rotated with the head.
     parameters : ndarray, shape (N, 6)
-        Translation of the brain's centre in mm, rotation vector in degrees (RAS).
+        Translation in mm, rotation vector in degrees (RAS, about the brain's centre; those of FSL's eddy as it gives
+        them).
     eddy : ndarray, shape (N, 3)
         Displacement along the phase-encoding axis per mm along x, y, z; 0 where eddy currents were not modelled.
     displacement : ndarray, shape (N,)
         Mean displacement of the brain's voxels in mm.
-    transforms : ndarray, shape (N, 4, 4)
-        Pull matrices: reference world → volume world, RAS mm.
     outliers : tuple of (volume, slice)
         Slices along the third axis that had lost signal and were replaced by their prediction.
     notes : tuple of str
@@ -94,9 +93,24 @@ class MotionCorrected:
     parameters: NDArray[np.float64]
     eddy: NDArray[np.float64]
     displacement: NDArray[np.float64]
-    transforms: NDArray[np.float64]
     outliers: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionCorrected(Aligned):
+    """Result of :func:`correct_motion`.
+
+    Attributes
+    ----------
+    transforms : ndarray, shape (N, 4, 4)
+        Pull matrices: reference world → volume world, RAS mm.
+    distortion : Distortion or None
+        Displacement by susceptibility that was taken back in the same interpolation.
+    """
+
+    transforms: NDArray[np.float64]
+    distortion: Distortion | None
 
 
 def correct_motion(
@@ -107,6 +121,7 @@ def correct_motion(
     mask: NDArray[np.bool_],
     b0_threshold: float = 50,
     phase_encoding: str | None = None,
+    undistort: Undistort | None = None,
     rigid: Rigid | None = None,
 ) -> MotionCorrected:
     """Align all volumes to the first b = 0 volume.
@@ -124,6 +139,9 @@ def correct_motion(
         s/mm²; at or below it a volume counts as b = 0.
     phase_encoding : {"i", "i-", "j", "j-", "k", "k-"}, optional
         BIDS ``PhaseEncodingDirection``. Without it eddy currents are not corrected, and a note says so.
+    undistort : callable, optional
+        Gives the displacement by susceptibility for the mean aligned b = 0 image; volumes are then interpolated with
+        it, once. Without it they stay as distorted as they are.
     rigid : callable, optional
         ``rigid(fixed, moving, *, metric, initial, iterations) -> pull matrix`` for images of different contrast;
         :func:`plastimap.registration.rigid` when not given.
@@ -158,7 +176,8 @@ def correct_motion(
         if phase is not None and members.size >= LEAST_FOR_MODEL:
             _centre_eddy(series, shell, phase)
         _shell_to_b0(series, members, b0, rigid or _default_rigid())
-    return _result(series, g, phase, tuple(sorted(outliers)), notes)
+    distortion = undistort(Volume(series.mean(b0), volume.affine)) if undistort else None
+    return _result(series, g, phase, tuple(sorted(outliers)), notes, distortion)
 
 
 def phase_axis(phase_encoding: str | None, affine: Matrix) -> NDArray[np.float64] | None:
@@ -438,6 +457,7 @@ def _result(
     phase: NDArray[np.float64] | None,
     outliers: tuple[tuple[int, int], ...],
     notes: tuple[str, ...],
+    distortion: Distortion | None,
 ) -> MotionCorrected:
     transforms, brain = np.stack(series.transforms), series.brain
     turns = _turns(series.transforms, phase)
@@ -450,7 +470,8 @@ def _result(
         eddy = np.stack([eddy_and_turn(m, phase)[0] for m in transforms])
     return MotionCorrected(
         data=np.stack(
-            [_interpolated(v, m, series.affine) for v, m in zip(series.volumes, transforms, strict=True)], axis=-1
+            [resampled(v, m, series.affine, distortion) for v, m in zip(series.volumes, transforms, strict=True)],
+            axis=-1,
         ),
         bvecs=rotated(bvecs, turns),
         parameters=np.stack([rigid_parameters(m, brain.centre) for m in motions]),
@@ -458,17 +479,6 @@ def _result(
         displacement=np.array([mean_displacement(m, brain.points) for m in transforms]),
         transforms=transforms,
         outliers=outliers,
+        distortion=distortion,
         notes=notes,
     )
-
-
-def _interpolated(image: NDArray[np.float32], matrix: Matrix, affine: Matrix) -> NDArray[np.float32]:
-    """Show a volume as its pull matrix says: cubic spline, times the volume that a voxel gained by distortion."""
-    from scipy import ndimage
-
-    to_moving = np.linalg.inv(affine) @ matrix @ affine
-    if np.allclose(to_moving, np.eye(4), atol=1e-6):
-        return image.copy()
-    output: Any = np.float32
-    coefficients = ndimage.spline_filter(image, order=3, output=output, mode="mirror")
-    return np.maximum(spline_resampled(coefficients, to_moving), 0) * np.float32(np.linalg.det(matrix[:3, :3]))

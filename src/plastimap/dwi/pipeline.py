@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.denoise import denoise_mppca
 from plastimap.dwi.drift import drift_gains
+from plastimap.dwi.eddy import align_by_eddy
 from plastimap.dwi.freewater import TooFewShells, fit_free_water
-from plastimap.dwi.gradients import LEAST_DIRECTIONS, check_gradients, fsl_to_world
+from plastimap.dwi.gradients import check_gradients, fsl_to_world
 from plastimap.dwi.mask import brain_mask
-from plastimap.dwi.motion import MotionCorrected, correct_motion, shells
+from plastimap.dwi.motion import Undistort, correct_motion
 from plastimap.dwi.orientation import check_table
-from plastimap.dwi.qspace import contrast_to_noise
+from plastimap.dwi.quality import contrasts, distortion_summary, motion_summary, signal_to_noise
+from plastimap.dwi.resampling import resampled
+from plastimap.dwi.susceptibility import FieldMap, ReversedPhase, find_distortion
 from plastimap.dwi.tensor import Method, colour_fa, fit_tensor
 from plastimap.dwi.unring import unring as without_ringing
 from plastimap.images import Volume
 
 SCALARS = ("fa", "md", "ad", "rd")
 
-QA_VOXELS = 3000
-"""Voxels on which contrast and noise are compared."""
+Field = ReversedPhase | FieldMap
+Motion = bool | Literal["eddy"]
 
 Image = NDArray[np.float32]
 
@@ -100,13 +103,16 @@ def process_dwi(
     rician: bool = False,
     unring: bool = False,
     drift: bool = True,
-    motion: bool = True,
+    motion: Motion = True,
+    susceptibility: str = "none",
+    field: Field | None = None,
     fit: Method = "wls",
     b0_threshold: float = 50,
     max_bval: float = 1500,
     free_water: bool = False,
     phase_encoding: str | None = None,
     partial_fourier: float | None = None,
+    readout_s: float | None = None,
     mask: NDArray[np.bool_] | None = None,
 ) -> DwiMaps:
     """Denoise, take ringing off, align, mask and fit a diffusion series.
@@ -119,8 +125,14 @@ def process_dwi(
         s/mm².
     bvecs : array_like, shape (N, 3)
         In FSL's convention, as in BIDS.
-    denoise, unring, drift, motion : bool
+    denoise, unring, drift : bool
         Whether to take these steps.
+    motion : bool or "eddy"
+        Whether to align the volumes, and whether FSL's eddy does it.
+    susceptibility : {"none", "auto", "reversed", "field_map"}
+        What was asked for; without a `field` to do it by, a note says that distortion stays.
+    field : ReversedPhase or FieldMap, optional
+        What shows the distortion by susceptibility; it is taken back with the motion, in one interpolation.
     denoise_stride : int, optional
         Voxels between patches; the patch's radius when not given.
     rician : bool
@@ -138,6 +150,8 @@ def process_dwi(
         BIDS ``PhaseEncodingDirection``; without it eddy currents are not corrected.
     partial_fourier : float, optional
         BIDS ``PartialFourier``.
+    readout_s : float, optional
+        BIDS ``TotalReadoutTime``, for FSL's eddy.
     mask : ndarray of bool, shape (X, Y, Z), optional
         Brain; found on the mean b = 0 image when not given.
 
@@ -170,8 +184,16 @@ def process_dwi(
     if unring:
         clean = without_ringing(made.data, mask=_widened(first_mask), partial_fourier=partial_fourier)
         made = replace(made, data=clean)
-    if motion:
-        made = _aligned(made, volume.affine, b, first_mask, b0_threshold, phase_encoding)
+    protocol = _Protocol(b, b0_threshold, phase_encoding, readout_s)
+    undistort = _undistort(field, phase_encoding, first_mask) if field else None
+    if motion == "eddy":
+        made = _aligned_by_eddy(made, volume.affine, protocol, first_mask)
+    elif motion:
+        made = _aligned(made, volume.affine, protocol, first_mask, undistort)
+    elif undistort:
+        made = _undistorted(made, volume.affine, b0, first_mask, undistort)
+    if field and mask is None:
+        first_mask = brain_mask(made.data[..., b0].mean(axis=-1), voxel_size=volume.voxel_size)
     if drift:
         # After alignment: a head that moves out of the mask would look like drift.
         made = _without_drift(made, first_mask, b0)
@@ -194,14 +216,14 @@ def process_dwi(
         rank=made.rank,
         mean_b0=mean_b0,
         mask=final_mask,
-        notes=made.notes + tensor.notes + table.notes + notes,
+        notes=made.notes + _stays_distorted(susceptibility, field) + tensor.notes + table.notes + notes,
         qa={
             "n_volumes": int(b.size),
             "n_b0": int(b0.sum()),
             **made.qa,
             **tensor.qa,
-            **_signal_to_noise(mean_b0[final_mask], sigma, tensor.qa["noise_sd"]),
-            "cnr": _contrasts(made, b, final_mask, b0_threshold),
+            **signal_to_noise(mean_b0[final_mask], sigma, tensor.qa["noise_sd"]),
+            "cnr": contrasts(made.data, b, made.bvecs, final_mask, b0_threshold),
             "bvec_table": {"best": table.best, "coherence_gain": table.gain},
         },
     )
@@ -230,50 +252,80 @@ def _without_drift(series: _Prepared, mask: NDArray[np.bool_], b0: NDArray[np.bo
     return replace(series, data=data, notes=series.notes + notes, qa=series.qa | qa)
 
 
+@dataclass(frozen=True)
+class _Protocol:
+    """How a series was encoded."""
+
+    bvals: NDArray[np.float64]
+    b0_threshold: float
+    phase_encoding: str | None
+    readout_s: float | None
+
+
 def _aligned(
     series: _Prepared,
     affine: NDArray[np.float64],
-    bvals: NDArray[np.float64],
+    protocol: _Protocol,
     mask: NDArray[np.bool_],
-    b0_threshold: float,
-    phase_encoding: str | None,
+    undistort: Undistort | None,
 ) -> _Prepared:
     made = correct_motion(
         Volume(series.data, affine),
-        bvals,
+        protocol.bvals,
         series.bvecs,
         mask=mask,
-        b0_threshold=b0_threshold,
-        phase_encoding=phase_encoding,
+        b0_threshold=protocol.b0_threshold,
+        phase_encoding=protocol.phase_encoding,
+        undistort=undistort,
+    )
+    qa, notes = series.qa | motion_summary(made), made.notes
+    if made.distortion is not None:
+        qa["susceptibility"] = distortion_summary(made.distortion, mask)
+        notes += made.distortion.notes
+    return replace(series, data=made.data, bvecs=made.bvecs, notes=series.notes + notes, qa=qa)
+
+
+def _aligned_by_eddy(
+    series: _Prepared, affine: NDArray[np.float64], protocol: _Protocol, mask: NDArray[np.bool_]
+) -> _Prepared:
+    if protocol.phase_encoding is None:
+        raise ValueError("FSL's eddy needs PhaseEncodingDirection; add it to the sidecar, or set dwi.motion: true")
+    made = align_by_eddy(
+        Volume(series.data, affine),
+        protocol.bvals,
+        series.bvecs,
+        mask=mask,
+        phase_encoding=protocol.phase_encoding,
+        readout_s=protocol.readout_s,
     )
     qa = series.qa | motion_summary(made)
     return replace(series, data=made.data, bvecs=made.bvecs, notes=series.notes + made.notes, qa=qa)
 
 
-def _contrasts(
-    series: _Prepared, bvals: NDArray[np.float64], mask: NDArray[np.bool_], b0_threshold: float
-) -> dict[str, float]:
-    """Contrast-to-noise ratio per shell, on some of the brain's voxels."""
-    voxels = np.flatnonzero(mask)
-    rows = series.data.reshape(-1, bvals.size)[voxels[:: max(1, voxels.size // QA_VOXELS)]]
-    return {
-        f"{bvals[shell].mean():.0f}": contrast_to_noise(rows[:, shell].T, series.bvecs[shell])
-        for shell in shells(bvals, b0_threshold)
-        if shell.size >= LEAST_DIRECTIONS
-    }
+def _undistort(field: Field, phase_encoding: str | None, mask: NDArray[np.bool_]) -> Undistort:
+    if phase_encoding is None:
+        raise ValueError("susceptibility shifts signal along PhaseEncodingDirection; add it to the sidecar")
+    return lambda reference: find_distortion(reference, field, phase_encoding=phase_encoding, mask=mask)
 
 
-def motion_summary(corrected: MotionCorrected) -> dict[str, Any]:
-    """Numbers about the motion, ready for JSON: per volume, mean and largest."""
-    return {
-        "mean_displacement_mm": float(corrected.displacement.mean()),
-        "max_displacement_mm": float(corrected.displacement.max()),
-        "outlier_slices": [list(place) for place in corrected.outliers],
-        "outlier_share": len(corrected.outliers) / (corrected.data.shape[2] * corrected.data.shape[3]),
-        "eddy_mm_per_m": np.round(1e3 * corrected.eddy, 3).tolist(),
-        "displacement_mm": np.round(corrected.displacement, 4).tolist(),
-        "motion_parameters_mm_deg": np.round(corrected.parameters, 4).tolist(),
-    }
+def _undistorted(
+    series: _Prepared,
+    affine: NDArray[np.float64],
+    b0: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
+    undistort: Undistort,
+) -> _Prepared:
+    """Take distortion back in a series whose volumes are not aligned."""
+    distortion = undistort(Volume(series.data[..., b0].mean(axis=-1), affine))
+    volumes = [resampled(volume, np.eye(4), affine, distortion) for volume in np.moveaxis(series.data, -1, 0)]
+    qa = series.qa | {"susceptibility": distortion_summary(distortion, mask)}
+    return replace(series, data=np.stack(volumes, axis=-1), notes=series.notes + distortion.notes, qa=qa)
+
+
+def _stays_distorted(susceptibility: str, field: Field | None) -> tuple[str, ...]:
+    if susceptibility == "none" or field:
+        return ()
+    return ("susceptibility distortion is not corrected: neither a second phase encoding nor a field map was found",)
 
 
 def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -281,12 +333,3 @@ def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     from scipy import ndimage
 
     return np.asarray(ndimage.binary_dilation(mask, iterations=2), dtype=bool)
-
-
-def _signal_to_noise(b0_signal: NDArray[np.floating], sigma: float, residual_sd: float) -> dict[str, Any]:
-    """Median b = 0 signal over the noise: that of MP-PCA, else that of the tensor's residuals."""
-    noise, source = (
-        (sigma, "MP-PCA") if np.isfinite(sigma) and sigma > 0 else (residual_sd, "residuals of the tensor fit")
-    )
-    known = np.isfinite(noise) and noise > 0 and b0_signal.size
-    return {"snr_b0": float(np.median(b0_signal) / noise) if known else float("nan"), "noise_from": source}
