@@ -3,6 +3,7 @@ rule segment:
     input:
         structural=study.structural_file,
         mask=study.mask_files,
+        lesions=study.scan_lesion_files,
     output:
         structural=paths.structural,
         mask=paths.mask,
@@ -22,5 +23,6 @@ rule segment:
     params:
         code=code("segment"),
         contrast=paths.contrast,
+        brain_mask=study.config["anat"]["brain_mask"],
     script:
         "../scripts/segment.py"

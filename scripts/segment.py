@@ -1,5 +1,6 @@
 """Structural image of one scan → brain mask, GM, WM, CSF, intracranial volume."""
 
+from plastimap.anat.grids import drawn_on
 from plastimap.anat.pipeline import segment_scan
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
@@ -10,10 +11,15 @@ from plastimap.writing import write_json
 with job_log(snakemake.log[0]):
     contrast = snakemake.params.contrast
     structural = read_volume(snakemake.input.structural)
-    given = [read_volume(file).data > 0 for file in snakemake.input.mask]
-    made = segment_scan(structural, quantitative=contrast != "T1w", mask=given[0] if given else None)
+    made = segment_scan(
+        structural,
+        quantitative=contrast != "T1w",
+        mask=drawn_on(structural, [read_volume(file) for file in snakemake.input.mask]),
+        lesion=drawn_on(structural, [read_volume(file) for file in snakemake.input.lesions]),
+        mask_method=snakemake.params.brain_mask,
+    )
 
-    about = {"sources": list(snakemake.input), "notes": made.notes}
+    about = {"sources": list(snakemake.input), "notes": made.notes, "BrainMask": made.mask_method}
     write_volume(
         snakemake.output.structural,
         Volume(made.corrected, structural.affine),
@@ -25,6 +31,5 @@ with job_log(snakemake.log[0]):
     for name, file in zip(TISSUES, snakemake.output.tissues, strict=True):
         tissue = Volume(getattr(made, name.lower()), structural.affine)
         write_volume(file, tissue, sidecar=map_sidecar(**about, description=f"Probability of {name}"))
-    write_json(
-        snakemake.output.qa, {"tiv_ml": made.tiv_ml, **made.qa, "priors_dice": made.priors_dice, "notes": made.notes}
-    )
+    found = {"tiv_ml": made.tiv_ml, **made.qa, "priors_dice": made.priors_dice, "mask_method": made.mask_method}
+    write_json(snakemake.output.qa, {**found, "notes": made.notes})

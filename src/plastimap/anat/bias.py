@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plastimap.anat.grids import sample
 from plastimap.images import Volume
 
 WORKING_MM = 6.0
@@ -19,22 +20,22 @@ CONVERGED = 5e-4
 """Coefficient of variation between two steps' fields that ends a level."""
 
 
-def correct_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Divide a weighted image by its smooth bias field.
+def log_bias_field(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Estimate the smooth bias field of a weighted image.
 
     Not for quantitative maps: their values mean something.
 
     Parameters
     ----------
     volume : Volume
-        Shape (X, Y, Z), in any unit. NaN counts as missing and stays NaN.
+        Shape (X, Y, Z), in any unit. NaN counts as missing.
     mask : ndarray of bool, shape (X, Y, Z)
         Where the field is estimated. It is extrapolated smoothly outside.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        The geometric mean of the field over the mask is 1, so that the image keeps its scale.
+        Logarithm of the field; its mean over the mask is 0, so that the image keeps its scale.
 
     Raises
     ------
@@ -63,8 +64,14 @@ def correct_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]
         log_field = SimpleITK.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
     finally:
         SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    log_field = log_field - log_field[usable].mean()
-    return (data / np.exp(log_field)).astype(np.float32)
+    return (log_field - log_field[usable].mean()).astype(np.float32)
+
+
+def without_bias(volume: Volume, log_field: Volume) -> Volume:
+    """Divide an image by a bias field that may have been estimated on another grid; NaN stays NaN."""
+    same = log_field.shape == volume.shape and np.allclose(log_field.affine, volume.affine)
+    field = log_field.data if same else sample(log_field.data, log_field.affine, volume.shape, volume.affine, fill=None)
+    return Volume((np.asarray(volume.data, dtype=np.float32) / np.exp(field)).astype(np.float32), volume.affine)
 
 
 def _as_image(data: NDArray[np.generic], volume: Volume) -> Any:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from plastimap.anat.grids import closed, largest_piece, resample_isotropic, sample
-from plastimap.anat.head import brain_of_head
+from plastimap.anat.head import HeadBrain, brain_of_head
 from plastimap.images import Volume
+from plastimap.transforms import Warp
 
 FINEST_MM, COARSEST_MM = 2.0, 3.0
 """Brain extraction works on voxels of this size, whatever the scan has."""
@@ -58,28 +59,42 @@ class BrainMask:
     mask : ndarray of bool, shape (X, Y, Z)
         Brain with its CSF.
     method : str
-        ``"head"``: a whole head was stripped; ``"foreground"``: the scan showed a brain only.
+        ``"head"``: a whole head was stripped; ``"foreground"``: the scan showed a brain only; ``"deepbet"``: drawn
+        by that network; ``"given"``: by the user.
     notes : tuple of str
         What a person should know.
-    matrix : ndarray, shape (4, 4), or None
-        Affine pull matrix scan to template, where one was found on the way.
+    warp : Warp or None
+        Pull map scan to template, where one was found on the way.
+    log_field : Volume or None
+        Logarithm of the bias field, likewise.
     """
 
     mask: NDArray[np.bool_]
     method: str
     notes: tuple[str, ...]
-    matrix: NDArray[np.float64] | None = None
+    warp: Warp | None = None
+    log_field: Volume | None = None
 
 
-def brain_mask(volume: Volume, *, skull_stripped: bool | None = None) -> BrainMask:
+def brain_mask(
+    volume: Volume,
+    *,
+    quantitative: bool = False,
+    skull_stripped: bool | None = None,
+    lesion: NDArray[np.bool_] | None = None,
+) -> BrainMask:
     """Find the brain in a structural scan.
 
     Parameters
     ----------
     volume : Volume
         Shape (X, Y, Z); T1-like contrast, any orientation. NaN counts as air.
+    quantitative : bool
+        True for maps in physical units, which have no bias field.
     skull_stripped : bool, optional
         Whether the scan shows a brain only; judged from it by :func:`shows_skull` unless given.
+    lesion : ndarray of bool, shape (X, Y, Z), optional
+        Left out of the match with the template; part of the brain.
 
     Returns
     -------
@@ -92,27 +107,37 @@ def brain_mask(volume: Volume, *, skull_stripped: bool | None = None) -> BrainMa
     plastimap.registration.RegistrationProblem
         When the template cannot be matched to the head.
     """
+    working = _working(volume)
+    foreground = _foreground(working.data)
+    stripped = not shows_skull(working, foreground) if skull_stripped is None else skull_stripped
+    if stripped:
+        solid = _solid(foreground, working.voxel_size)
+        volume_ml = float(solid.sum()) * working.voxel_volume / 1000
+        brain, method = HeadBrain(Volume(solid.astype(np.float32), working.affine)), "foreground"
+        notes = (f"a brain without skull: the foreground of {volume_ml:.0f} ml was taken",)
+    else:
+        there = None if lesion is None else sample(lesion, volume.affine, working.shape, working.affine) > 0.5
+        brain = brain_of_head(working, quantitative=quantitative, lesion=there)
+        method, notes = "head", ()
+    mask = _on_scan(brain.probability, volume)
+    if not mask.any():
+        raise BrainMaskProblem("nothing of a brain's size and place was found; give a mask (desc-brain_mask)")
+    return BrainMask(mask if lesion is None else mask | lesion, method, notes, brain.warp, brain.log_field)
+
+
+def looks_like_head(volume: Volume) -> bool:
+    """Whether a scan shows a head with its skull; `volume` and errors as in :func:`brain_mask`."""
+    working = _working(volume)
+    return shows_skull(working, _foreground(working.data))
+
+
+def _working(volume: Volume) -> Volume:
     if volume.data.ndim != 3:
         raise BrainMaskProblem(f"the scan has {volume.data.ndim} dimensions, where 3 are wanted")
     data = np.nan_to_num(np.asarray(volume.data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     if not (data > 0).any():
         raise BrainMaskProblem("the scan has no positive values")
-    working = resample_isotropic(Volume(data, volume.affine), _working_mm(volume))
-    foreground = _foreground(working.data)
-    solid = _solid(foreground, working.voxel_size)
-    stripped = not shows_skull(working, foreground) if skull_stripped is None else skull_stripped
-    if stripped:
-        volume_ml = float(solid.sum()) * working.voxel_volume / 1000
-        found = Volume(solid.astype(np.float32), working.affine)
-        matrix, method = None, "foreground"
-        notes = (f"a brain without skull: the foreground of {volume_ml:.0f} ml was taken",)
-    else:
-        brain = brain_of_head(working)
-        found, matrix, method, notes = brain.probability, brain.matrix, "head", ()
-    mask = _on_scan(found, volume)
-    if not mask.any():
-        raise BrainMaskProblem("nothing of a brain's size and place was found; give a mask (desc-brain_mask)")
-    return BrainMask(mask, method, notes, matrix)
+    return resample_isotropic(Volume(data, volume.affine), _working_mm(volume))
 
 
 def shows_skull(volume: Volume, foreground: NDArray[np.bool_]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from plastimap.images import Volume
+from plastimap.images import Volume, same_grid
 
 FWHM_PER_SIGMA = 2.3548200450309493
 
@@ -67,9 +68,12 @@ def sample(
     target: NDArray[np.float64],
     *,
     order: int = 1,
-    fill: float = 0.0,
+    fill: float | None = 0.0,
 ) -> NDArray[np.float32]:
-    """Sample `data` (voxel-to-world `affine`) on the grid (`shape`, `target`); `fill` outside the field of view."""
+    """Sample `data` (voxel-to-world `affine`) on the grid (`shape`, `target`).
+
+    Outside the field of view it is `fill`, or like the nearest voxel where that is None.
+    """
     pull = np.linalg.inv(affine) @ target
     out = ndimage.affine_transform(
         np.asarray(data, dtype=np.float32),
@@ -77,11 +81,25 @@ def sample(
         offset=pull[:3, 3],  # pyright: ignore[reportArgumentType]
         output_shape=shape,
         order=order,
-        mode="constant",
-        cval=fill,
+        mode="nearest" if fill is None else "constant",
+        cval=fill or 0.0,
         prefilter=order > 1,
     )
     return np.asarray(out, dtype=np.float32)
+
+
+def drawn_on(volume: Volume, masks: Sequence[Volume]) -> NDArray[np.bool_] | None:
+    """Join masks that people have drawn, on the grid of `volume`; None without any.
+
+    Above 0 is inside; NaN is not. A mask on another grid is taken by the nearest voxel.
+    """
+    joined: NDArray[np.bool_] | None = None
+    for mask in masks:
+        drawn = (np.nan_to_num(mask.data) > 0).astype(np.float32)
+        if not same_grid(mask, volume):
+            drawn = sample(drawn, mask.affine, volume.shape, volume.affine, order=0)
+        joined = drawn > 0 if joined is None else joined | (drawn > 0)
+    return joined
 
 
 def smooth_mm(data: NDArray[np.generic], voxel_size: NDArray[np.float64], fwhm_mm: float) -> NDArray[np.float32]:

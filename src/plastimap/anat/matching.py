@@ -58,7 +58,7 @@ def match_priors(
     resolution_mm: float,
     csf_level: float | None = None,
     initial: NDArray[np.float64] | None = None,
-    refine: bool = True,
+    sound: NDArray[np.bool_] | None = None,
     iterations: Sequence[int] = (60, 40, 0),
 ) -> Warp:
     """Match the template to a brain.
@@ -74,9 +74,9 @@ def match_priors(
     csf_level : float, optional
         Intensity of CSF; a low percentile of the brain unless given.
     initial : ndarray, shape (4, 4), optional
-        Pull matrix scan to template of an earlier match.
-    refine : bool
-        Whether an `initial` is to be improved before the deformable match.
+        Pull matrix scan to template of an earlier match; it is improved before the deformable one.
+    sound : ndarray of bool, optional
+        Where scan and template show the same thing; elsewhere, as in a lesion, they are not compared.
     iterations : sequence of int
         Of the deformable match, coarsest level first.
 
@@ -93,15 +93,15 @@ def match_priors(
     template = _parenchyma_template(load_priors(resolution_mm))
     fixed, inside = _parenchyma(brain, mask, resolution_mm, csf_level)
     near = within(inside, fixed.voxel_size, MARGIN_MM)
+    if sound is not None:
+        near &= sample((~sound).astype(np.float32), brain.affine, fixed.shape, fixed.affine) < 0.5
     box = around(fixed, near, 2 * resolution_mm)
     fixed, near = cropped(fixed, box), near[box]
     if initial is None:
         start = _centred(fixed, template)
         matrix = registration.affine(fixed, template, metric="NCC", fixed_mask=near, initial=start, fast=True)
-    elif refine:
-        matrix = initial @ _correction(fixed, template, near, initial)
     else:
-        matrix = initial
+        matrix = initial @ _correction(fixed, template, near, initial)
     return registration.deformable(
         fixed, template, affine=matrix, fixed_mask=near, iterations=iterations, smoothing=SMOOTHING
     )

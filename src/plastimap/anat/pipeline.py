@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plastimap.anat.bias import correct_bias
-from plastimap.anat.brainmask import BrainMask, brain_mask
+from plastimap.anat.bias import log_bias_field, without_bias
+from plastimap.anat.brainmask import BrainMask, BrainMaskProblem, brain_mask, looks_like_head
 from plastimap.anat.matching import WarpedPriors, match_priors, warp_priors
-from plastimap.anat.priors import TISSUES, load_priors
+from plastimap.anat.network import deepbet_is_installed, deepbet_mask
+from plastimap.anat.priors import TISSUES, Priors, load_priors
 from plastimap.anat.segment import segment
 from plastimap.anat.tiv import intracranial_volume, tissue_volumes
 from plastimap.images import Volume
-from plastimap.transforms import folding_share, jacobian
+from plastimap.transforms import Warp, folding_share, jacobian, resample
+
+MaskMethod = Literal["auto", "deepbet", "classical"]
 
 MATCHING_MM = (2.0, 3.0)
 """Finest and coarsest voxel size at which the priors are matched."""
@@ -40,13 +43,15 @@ class ScanAnatomy:
     mask : ndarray of bool, shape (X, Y, Z)
         Brain with its CSF.
     gm, wm, csf : ndarray of float32, shape (X, Y, Z)
-        Tissue probabilities; 0 outside the mask, where they sum to 1 inside.
+        Tissue probabilities; 0 outside the mask and in a lesion, elsewhere inside they sum to 1.
     tiv_ml : float
-        Intracranial volume: GM + WM + CSF.
+        Intracranial volume: GM + WM + CSF, and the lesion.
     corrected : ndarray of float32, shape (X, Y, Z)
         The image without its bias field; the image as it was where it is quantitative.
     priors_dice : dict of str to float
         Overlap at one half of each warped prior with the tissue found.
+    mask_method : str
+        Where the mask came from; see :class:`~plastimap.anat.brainmask.BrainMask`.
     notes : tuple of str
         What a person should know.
     qa : dict of str to float
@@ -60,6 +65,7 @@ class ScanAnatomy:
     tiv_ml: float
     corrected: NDArray[np.float32]
     priors_dice: dict[str, float]
+    mask_method: str = "given"
     notes: tuple[str, ...] = ()
     qa: dict[str, float] = field(default_factory=dict)
 
@@ -74,8 +80,9 @@ def segment_scan(
     *,
     quantitative: bool,
     mask: NDArray[np.bool_] | None = None,
+    lesion: NDArray[np.bool_] | None = None,
     skull_stripped: bool | None = None,
-    mask_method: Callable[[Volume], BrainMask] | None = None,
+    mask_method: MaskMethod = "auto",
 ) -> ScanAnatomy:
     """Segment one structural scan.
 
@@ -87,11 +94,14 @@ def segment_scan(
         True for maps in physical units: no bias correction then.
     mask : ndarray of bool, shape (X, Y, Z), optional
         The brain with its CSF, where somebody has drawn it.
+    lesion : ndarray of bool, shape (X, Y, Z), optional
+        Where tissue is destroyed, or metal hides it. It belongs to the brain, but is neither matched with the
+        template, nor looked at for the tissues' intensities, nor given a tissue.
     skull_stripped : bool, optional
         Whether the scan shows a brain only; judged from it unless given.
-    mask_method : callable, optional
-        Takes the volume and returns a :class:`~plastimap.anat.brainmask.BrainMask`, in place of our own brain
-        extraction.
+    mask_method : {"auto", "deepbet", "classical"}
+        How the brain of a whole head is found where no mask is given; ``"auto"`` takes the network where the extra
+        ``plastimap[deep]`` is installed.
 
     Returns
     -------
@@ -100,66 +110,122 @@ def segment_scan(
     Raises
     ------
     AnatomyProblem
-        When the scan is not 3D or the mask does not fit it.
+        When the scan is not 3D or a mask does not fit it.
     plastimap.anat.brainmask.BrainMaskProblem
         When no brain is found.
     plastimap.registration.RegistrationProblem
         When the priors cannot be matched.
     """
-    found = _mask_of(volume, mask, skull_stripped, mask_method)
-    finite = np.isfinite(volume.data)
-    corrected = np.array(volume.data, dtype=np.float32) if quantitative else correct_bias(volume, found.mask)
-    image = _bounded(corrected, found.mask & finite)
-    resolution = float(np.clip(volume.voxel_size.min(), *MATCHING_MM))
-    brain = Volume(image, volume.affine)
-    warp = match_priors(brain, found.mask, resolution_mm=resolution, initial=found.matrix, refine=False)
+    _check(volume, mask, lesion)
+    sound = np.ones(volume.shape, dtype=bool) if lesion is None else ~lesion
+    found = find_brain(
+        volume, quantitative=quantitative, mask=mask, lesion=lesion, skull_stripped=skull_stripped, method=mask_method
+    )
+    usable = found.mask & sound
+    corrected = _corrected(volume, usable, found.log_field, quantitative=quantitative)
+    image = _bounded(corrected, usable & np.isfinite(corrected))
+    warp = found.warp or _match(Volume(image, volume.affine), found.mask, sound)
     # The priors are smooth: those of the matching grid serve every finer scan.
-    priors = warp_priors(load_priors(resolution), warp, volume)
-    inside = found.mask
-    if found.method == "foreground":
-        inside = _with_dark_rim(inside, priors, volume.data)
-    result = segment(image, priors.probabilities, mask=inside, voxel_volume_mm3=volume.voxel_volume)
-    dice = _prior_overlap(priors, result.probabilities, inside)
-    determinant = jacobian(warp)
-    template = warp_priors(load_priors(resolution), warp, warp).distance < 0
+    library = load_priors(_matching_mm(volume))
+    # How far the template goes matters outside the mask only where its rim is not to be seen.
+    priors = warp_priors(library, warp, volume, mask=None if found.method == "foreground" else found.mask)
+    inside = found.mask if found.method != "foreground" else _with_dark_rim(found.mask, priors, volume.data)
+    result = segment(image, priors.probabilities, mask=inside & sound, voxel_volume_mm3=volume.voxel_volume)
+    dice = _prior_overlap(priors, result.probabilities, inside & sound)
+    lesion_ml = float((inside & ~sound).sum()) * volume.voxel_volume / 1000
     qa = {
         **{f"{name}_ml": value for name, value in tissue_volumes(result.probabilities, volume.voxel_volume).items()},
         **{f"{name}_mean": value for name, value in result.means.items()},
-        "jacobian_min": float(determinant[template].min()),
-        "jacobian_max": float(determinant[template].max()),
-        "folding_share": folding_share(determinant, template),
-        "invalid_share": float(1 - finite[inside].mean()),
+        **_warp_qa(warp, library),
+        "invalid_share": float(1 - np.isfinite(volume.data)[inside].mean()),
+        "lesion_ml": lesion_ml,
     }
     return ScanAnatomy(
         mask=inside,
         gm=result.gm,
         wm=result.wm,
         csf=result.csf,
-        tiv_ml=intracranial_volume(result.probabilities, volume.voxel_volume),
+        tiv_ml=intracranial_volume(result.probabilities, volume.voxel_volume) + lesion_ml,
         corrected=corrected,
         priors_dice=dice,
-        notes=found.notes + _warnings(dice),
+        mask_method=found.method,
+        notes=found.notes + _lesion_notes(lesion_ml) + _warnings(dice),
         qa=qa,
     )
 
 
-def _mask_of(
+def find_brain(
     volume: Volume,
-    mask: NDArray[np.bool_] | None,
-    skull_stripped: bool | None,
-    mask_method: Callable[[Volume], BrainMask] | None,
+    *,
+    quantitative: bool,
+    mask: NDArray[np.bool_] | None = None,
+    lesion: NDArray[np.bool_] | None = None,
+    skull_stripped: bool | None = None,
+    method: MaskMethod = "auto",
 ) -> BrainMask:
+    """Take the user's mask, else let the network draw it where it is installed, else find it our way.
+
+    Parameters and errors as in :func:`segment_scan`. What the network cannot do is noted, and done our way.
+    """
+    if mask is not None:
+        whole = np.asarray(mask, dtype=bool) if lesion is None else mask | lesion
+        return BrainMask(whole, "given", ("the brain mask was given",))
+    notes: tuple[str, ...] = ()
+    wanted = method == "deepbet" or (method == "auto" and deepbet_is_installed())
+    if wanted and skull_stripped is None:
+        skull_stripped = not looks_like_head(volume)
+    if wanted and not skull_stripped:
+        try:
+            drawn = deepbet_mask(volume)
+        except BrainMaskProblem as problem:
+            if method == "deepbet":
+                raise
+            notes = (f"{problem}; the brain was found by the classical method",)
+        else:
+            return drawn if lesion is None else replace(drawn, mask=drawn.mask | lesion)
+    found = brain_mask(volume, quantitative=quantitative, skull_stripped=skull_stripped, lesion=lesion)
+    return replace(found, notes=notes + found.notes)
+
+
+def _check(volume: Volume, mask: NDArray[np.bool_] | None, lesion: NDArray[np.bool_] | None) -> None:
     if volume.data.ndim != 3:
         raise AnatomyProblem(f"the scan has {volume.data.ndim} dimensions, where 3 are wanted")
-    if mask is not None:
-        if mask.shape != volume.shape:
-            raise AnatomyProblem(f"the brain mask has shape {mask.shape}, its scan {volume.shape}")
-        if not mask.any():
-            raise AnatomyProblem("the brain mask is empty")
-        return BrainMask(np.asarray(mask, dtype=bool), "given", ("the brain mask was given",))
-    if mask_method is not None:
-        return mask_method(volume)
-    return brain_mask(volume, skull_stripped=skull_stripped)
+    for name, given in (("brain", mask), ("lesion", lesion)):
+        if given is not None and given.shape != volume.shape:
+            raise AnatomyProblem(f"the {name} mask has shape {given.shape}, its scan {volume.shape}")
+    if mask is not None and not mask.any():
+        raise AnatomyProblem("the brain mask is empty")
+
+
+def _corrected(
+    volume: Volume, usable: NDArray[np.bool_], log_field: Volume | None, *, quantitative: bool
+) -> NDArray[np.float32]:
+    if quantitative:
+        return np.array(volume.data, dtype=np.float32)
+    field = log_field or Volume(log_bias_field(volume, usable), volume.affine)
+    return np.asarray(without_bias(volume, field).data, dtype=np.float32)
+
+
+def _matching_mm(volume: Volume) -> float:
+    return float(np.clip(volume.voxel_size.min(), *MATCHING_MM))
+
+
+def _match(brain: Volume, mask: NDArray[np.bool_], sound: NDArray[np.bool_]) -> Warp:
+    return match_priors(brain, mask, resolution_mm=_matching_mm(brain), sound=None if sound.all() else sound)
+
+
+def _warp_qa(warp: Warp, library: Priors) -> dict[str, float]:
+    determinant = jacobian(warp)
+    template = resample(library.distance, warp, warp, validity=False) < 0
+    return {
+        "jacobian_min": float(determinant[template].min()),
+        "jacobian_max": float(determinant[template].max()),
+        "folding_share": folding_share(determinant, template),
+    }
+
+
+def _lesion_notes(lesion_ml: float) -> tuple[str, ...]:
+    return (f"{lesion_ml:.1f} ml of lesion were left out of the tissues",) if lesion_ml else ()
 
 
 def _with_dark_rim(mask: NDArray[np.bool_], priors: WarpedPriors, data: NDArray[np.floating]) -> NDArray[np.bool_]:

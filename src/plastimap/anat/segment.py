@@ -5,8 +5,10 @@ CSF). Pure tissues have normally distributed intensities (one mean and
 variance each); a mix in the proportion α : 1 − α has the mean and variance
 that the proportion gives. Priors say where a tissue may be, the mixture learns what it
 looks like, by expectation–maximisation. Mixed voxels take part in that in
-proportion. Thick voxels hold hardly any pure CSF, so that its intensity cannot
-be told from that of mixes; it is therefore read off where the priors are surest of it.
+proportion. Thick voxels hold hardly any pure CSF, so that its intensity can hardly
+be told from that of mixes. In the middle of the ventricles it can be read off; in
+the sulci, where vessels and membranes run through it, CSF is brighter. What is
+read off therefore counts as much as all that the mixture takes for pure CSF.
 
 References
 ----------
@@ -42,7 +44,7 @@ ITERATIONS = 60
 CONVERGED = 5e-4
 """Largest change of a mean, relative to the distance between the tissues, that ends the iteration."""
 
-FITTED_VOXELS = 150_000
+FITTED_VOXELS = 75_000
 """The parameters are learned from about so many voxels, evenly spread; the result is for all."""
 
 CHUNK = 200_000
@@ -82,7 +84,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class _Mixture:
-    """Parameters of the model: per pure tissue and per component (pure ones first, then mixes). CSF's mean stays."""
+    """Parameters of the model: per pure tissue and per component (pure ones first, then mixes)."""
 
     means: NDArray[np.float64]
     variances: NDArray[np.float64]
@@ -173,7 +175,7 @@ def _fit(
     moved = np.inf
     while done < iterations and moved > CONVERGED:
         parts = _responsibilities(values, component_priors, mixture)
-        updated = _maximise(values, parts, component_priors, mixture)
+        updated = _maximise(values, parts, component_priors, mixture, csf)
         moved = float(np.abs(updated.means - mixture.means).max() / np.ptp(mixture.means))
         mixture = updated
         done += 1
@@ -239,6 +241,7 @@ def _maximise(
     parts: NDArray[np.float64],
     component_priors: NDArray[np.float64],
     mixture: _Mixture,
+    csf: float,
 ) -> _Mixture:
     table = _share_table()
     counts, sums = parts.sum(axis=1), parts @ values
@@ -246,13 +249,17 @@ def _maximise(
     # Weighted least squares: every component's mean is a mix of the tissues' means.
     normal = (table * (counts * precision)[:, None]).T @ table
     wanted = table.T @ (sums * precision)
-    csf = mixture.means[2]
-    # The normal equations of GM and WM with the mean of CSF given; the small term keeps them solvable for any data.
-    ridge = 1e-9 * np.trace(normal) * np.eye(2)
-    means = np.append(np.linalg.solve(normal[:2, :2] + ridge, wanted[:2] - normal[:2, 2] * csf), csf)
-    pure = parts[: len(TISSUES)]
-    squares = np.array([part @ (values - mean) ** 2 for part, mean in zip(pure, means, strict=True)])
-    variances = squares / np.maximum(counts[: len(TISSUES)], 1e-9)
+    surest = counts[2] * precision[2]
+    normal[2, 2] += surest
+    wanted[2] += surest * csf
+    # The small term keeps the equations solvable for any data.
+    means = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(len(TISSUES)), wanted)
+    centre = values.mean()
+    squares = parts[: len(TISSUES)] @ (values - centre) ** 2
+    total = np.maximum(counts[: len(TISSUES)], 1e-9)
+    found = sums[: len(TISSUES)] / total
+    # Around the means of the model, which need not be those of the parts.
+    variances = squares / total - (found - centre) ** 2 + (found - means) ** 2
     least = (np.ptp(means) / 50) ** 2
     # How common a component is beside what its prior says; all proportions of one mix count together.
     expected = component_priors @ (1.0 / (mixture.weights @ component_priors))

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plastimap.anat.bias import correct_bias
+from plastimap.anat.bias import log_bias_field, without_bias
 from plastimap.images import Volume
+
+
+def correct_bias(volume: Volume, mask: np.ndarray) -> np.ndarray:
+    return without_bias(volume, Volume(log_bias_field(volume, mask), volume.affine)).data
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plastimap.anat.grids import around, closed, cropped, largest_piece, resample_isotropic, sample, within
+from plastimap.anat.grids import around, closed, cropped, drawn_on, largest_piece, resample_isotropic, sample, within
 from plastimap.images import Volume
 
 
@@ -87,3 +87,27 @@ def test_cropping_keeps_the_place(rng: np.random.Generator) -> None:
     assert part.shape == (5, 5, 3)
     assert part.affine[:3, 3] == pytest.approx([4.0, 9.0, 20.0])
     assert part.data[2, 2, 1] == volume.data[4, 5, 6]
+
+
+def test_drawn_masks_are_joined_on_the_grid_of_the_scan() -> None:
+    scan = Volume(np.zeros((10, 10, 10)), np.eye(4))
+    first = np.zeros((10, 10, 10))
+    first[2:4] = 1
+    # Twice as coarse: its voxel 4 covers the scan's voxels 8 and 9; what is missing in voxel 3 is not drawn.
+    second = np.zeros((6, 6, 6))
+    second[3] = np.nan
+    second[4] = 2
+    coarse = np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[:3, 3] = 0.5
+    joined = drawn_on(scan, [Volume(first, np.eye(4)), Volume(second, coarse)])
+    assert joined is not None
+    assert joined[:, 5, 5].tolist() == [False, False, True, True, False, False, False, False, True, True]
+    assert drawn_on(scan, []) is None
+
+
+def test_outside_the_field_of_view_is_fill_or_the_nearest_voxel() -> None:
+    data = np.arange(4.0).reshape(4, 1, 1) + 1
+    target = np.eye(4)
+    target[0, 3] = -3.0
+    assert sample(data, np.eye(4), (3, 1, 1), target, fill=-5.0).ravel().tolist() == [-5.0, -5.0, -5.0]
+    assert sample(data, np.eye(4), (3, 1, 1), target, fill=None).ravel().tolist() == [1.0, 1.0, 1.0]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plastimap.anat.brainmask import BrainMask
 from plastimap.anat.pipeline import AnatomyProblem, segment_scan
 from plastimap.images import Volume
 
@@ -68,14 +67,6 @@ def test_weighted_image_with_bias_and_a_given_mask(phantom: Callable[..., Any], 
     assert dice(found.wm, head.truth["WM"]) > 0.91
 
 
-def test_another_mask_method_is_used_and_its_notes_are_kept(head: Any) -> None:
-    found = segment_scan(
-        head.image, quantitative=True, mask_method=lambda _: BrainMask(head.brain, "network", ("drawn by a network",))
-    )
-    assert "drawn by a network" in found.notes
-    np.testing.assert_array_equal(found.mask, head.brain)
-
-
 def test_wrong_masks_are_named(head: Any) -> None:
     with pytest.raises(AnatomyProblem, match="shape"):
         segment_scan(head.image, quantitative=True, mask=np.ones((2, 2, 2), dtype=bool))
@@ -83,3 +74,23 @@ def test_wrong_masks_are_named(head: Any) -> None:
         segment_scan(head.image, quantitative=True, mask=np.zeros(head.image.shape, dtype=bool))
     with pytest.raises(AnatomyProblem, match="4 dimensions"):
         segment_scan(Volume(np.ones((4, 4, 4, 2)), np.eye(4)), quantitative=True)
+
+
+def test_a_lesion_has_no_tissue_but_counts_as_intracranial(head: Any, anatomy: Any, dice: Callable[..., float]) -> None:
+    lesion = np.zeros(head.image.shape, dtype=bool)
+    middle = np.argwhere(head.truth["WM"] > 0.9).mean(axis=0).astype(int)
+    lesion[middle[0] + 4 : middle[0] + 12, middle[1] - 4 : middle[1] + 4, middle[2] - 1 : middle[2] + 7] = True
+    # As dark as CSF: unmasked it would be called that, and pull the template's ventricles to it.
+    data = np.where(lesion, 0.05, head.image.data).astype(np.float32)
+    found = segment_scan(Volume(data, head.image.affine), quantitative=True, lesion=lesion)
+    assert found.mask[lesion].all()
+    assert not (found.gm + found.wm + found.csf)[lesion].any()
+    assert found.qa["lesion_ml"] == pytest.approx(lesion.sum() * 27 / 1000)
+    assert found.tiv_ml == pytest.approx(anatomy.tiv_ml, rel=0.01)
+    assert any("lesion" in note for note in found.notes)
+    # Around it all is as it was without the lesion.
+    assert dice(found.wm[~lesion], anatomy.wm[~lesion]) > 0.98
+    assert dice(found.gm[~lesion], anatomy.gm[~lesion]) > 0.98
+    assert found.qa["WM_mean"] == pytest.approx(anatomy.qa["WM_mean"], rel=0.01)
+    with pytest.raises(AnatomyProblem, match="lesion mask has shape"):
+        segment_scan(head.image, quantitative=True, lesion=np.ones((2, 2, 2), dtype=bool))
