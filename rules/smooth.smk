@@ -21,6 +21,7 @@ for kind in study.smooth_kinds:
             pairs=kind.members,
             maps=list(dict.fromkeys(name for name, _ in kind.members if name != "vbm")),
             resolution=study.config["space"]["resolution"],
+            template=study.config["space"]["template"],
             kernels=study.config["smoothing"],
         script:
             "../scripts/smooth.py"

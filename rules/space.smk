@@ -5,6 +5,7 @@ rule person_template:
         masks=study.person_files(paths.mask),
         GM=study.person_files(paths.tissue("GM")),
         WM=study.person_files(paths.tissue("WM")),
+        lesions=study.lesion_files,
     output:
         template=paths.template,
         sidecar=sidecar_of(paths.template),
@@ -28,14 +29,50 @@ rule person_template:
         "../scripts/person_template.py"
 
 
-rule person_to_target:
-    """Register a person's midpoint image to the target space."""
+rule study_template:
+    """Template of all people's tissues, and the way from it to the target space."""
     input:
-        template=paths.template,
-        tissues=[paths.template_tissue(name) for name in ANALYSED_TISSUES],
+        target=study.target_files,
+        GM=study.every_person(paths.template_tissue("GM")),
+        WM=study.every_person(paths.template_tissue("WM")),
     output:
-        warp=paths.to_target,
-        sidecar=sidecar_of(paths.to_target),
+        tissues=expand(paths.study_tissue, tissue=ANALYSED_TISSUES),
+        warps=[paths.study_to_target, paths.study_from_target],
+        sidecars=[
+            sidecar_of(name)
+            for name in (
+                *expand(paths.study_tissue, tissue=ANALYSED_TISSUES),
+                paths.study_to_target,
+                paths.study_from_target,
+            )
+        ],
+    log:
+        log_of("study_template"),
+    benchmark:
+        benchmark_of("study_template")
+    resources:
+        mem_mb=growing(4000),
+        runtime=600,
+    params:
+        code=code("study_template"),
+        space=study.config["space"],
+    script:
+        "../scripts/study_template.py"
+
+
+rule person_to_target:
+    """Register a person's midpoint image to the target space, through the study's template where there is one."""
+    input:
+        study_tissues=study.study_template["study_tissues"],
+        study_warps=study.study_template["study_warps"],
+        template=paths.template,
+        transforms=paths.template_transforms,
+        tissues=[paths.template_tissue(name) for name in ANALYSED_TISSUES],
+        lesions=study.lesion_files,
+        target=study.target_files,
+    output:
+        warps=[paths.to_target, paths.from_target],
+        sidecars=[sidecar_of(name) for name in (paths.to_target, paths.from_target)],
     log:
         log_of("person_to_target", "sub-{subject}"),
     benchmark:
@@ -59,8 +96,12 @@ rule session_to_template:
         mask=paths.mask,
     output:
         warp=paths.to_template,
+        inverse=paths.from_template,
         jacobian=paths.jacobian,
-        sidecars=[sidecar_of(name) for name in (paths.to_template, paths.jacobian)],
+        sidecars=[
+            sidecar_of(name)
+            for name in (paths.to_template, paths.from_template, paths.jacobian)
+        ],
     log:
         log_of("session_to_template", *SCAN),
     resources:
@@ -89,11 +130,13 @@ for kind in study.target_kinds:
             jacobian=paths.jacobian,
             person=study.of_person(paths.to_target),
             dwi=study.dwi_transform,
+            target=study.target_files,
         output:
             maps=[paths.warped(name) for name in kind.members],
             tissues=[paths.warped_tissue(name) for name in TISSUES],
             modulated=[paths.modulated(name) for name in ANALYSED_TISSUES],
             sidecars=[sidecar_of(name) for name in paths.all_warped(kind.members)],
+            qa=paths.space_qa,
         log:
             log_of("to_target", *SCAN),
         benchmark:

@@ -1,21 +1,30 @@
-"""Register a person's midpoint image to the target space, by their tissues."""
+"""Register a person's midpoint image to the target space by their tissues, or to the study's template on the way."""
 
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import read_volume
 from plastimap.jobs import job_log
-from plastimap.space.grids import target_grid
-from plastimap.space.mni import template_to_mni
-from plastimap.warpfiles import write_warp
+from plastimap.space.lesions import pulled_lesions
+from plastimap.space.mni import Standard, template_to_mni
+from plastimap.space.target import read_target
+from plastimap.transforms import compose, grid_of
+from plastimap.warpfiles import read_warp, write_warp
 
 with job_log(snakemake.log[0]):
-    gm, wm = (read_volume(file) for file in snakemake.input.tissues)
-    made = template_to_mni(gm, wm, grid=target_grid(snakemake.params.space["resolution"]))
-    about = map_sidecar(
-        sources=snakemake.input,
-        description="Pull map: a point of the target to the same point of the midpoint (ITK displacement, LPS mm)",
-        notes=made.notes,
-        Dice=made.dice,
-        JacobianRange=made.jacobian_range,
-        FoldingShare=made.folding,
-    )
-    write_warp(snakemake.output.warp, made.warp, sidecar=about)
+    space, inputs = snakemake.params.space, snakemake.input
+    target = read_target(space["template"])
+    grid, standard = target.grid(space["resolution"]), target.standard
+    if inputs.study_tissues:
+        standard = Standard(*map(read_volume, inputs.study_tissues))
+    gm, wm = (read_volume(file) for file in inputs.tissues)
+    lesion = pulled_lesions(inputs.lesions, inputs.transforms, grid_of(gm))
+    made = template_to_mni(gm, wm, grid=standard.gm if inputs.study_tissues else grid, standard=standard, lesion=lesion)
+    there, back = made.warp, made.inverse
+    if inputs.study_warps:
+        to_study, from_study = map(read_warp, inputs.study_warps)
+        there, back = compose([to_study, there], grid), compose([back, from_study], gm)
+    about = {"Dice": made.dice, "JacobianRange": made.jacobian_range, "FoldingShare": made.folding}
+    notes = [*made.notes, *(["lesions were left out of the match"] if lesion else [])]
+    ways = {"target to midpoint": there, "midpoint to target": back}
+    for (words, warp), output in zip(ways.items(), snakemake.output.warps, strict=True):
+        what = f"Pull map {words}: a point of the one to the same point of the other"
+        write_warp(output, warp, sidecar=map_sidecar(sources=inputs.tissues, description=what, notes=notes, **about))

@@ -1,4 +1,4 @@
-"""A session's warp from the midpoint and its Jacobian; a session that joins later is registered here."""
+"""A session's warp from the midpoint, its inverse and its Jacobian; a session that joins later is registered here."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.space.template import register_session
+from plastimap.transforms import invert
 from plastimap.warpfiles import read_warp, write_warp
 
 with job_log(snakemake.log[0]):
@@ -15,7 +16,7 @@ with job_log(snakemake.log[0]):
     template = read_volume(snakemake.input.template)
     notes = []
     if ready.exists():
-        warp = read_warp(ready)
+        warp, inverse = read_warp(ready), read_warp(ready.with_name(f"{snakemake.wildcards.scan}_inverse.nii.gz"))
         jacobian = read_volume(ready.with_name(f"{snakemake.wildcards.scan}_jacobian.nii.gz")).data
     else:
         notes.append("joined a template that was frozen before this session: it is not part of the midpoint")
@@ -24,6 +25,7 @@ with job_log(snakemake.log[0]):
         warp, jacobian = register_session(
             template, session, template_mask=brain, session_mask=mask, equalise=snakemake.params.contrast == "T1w"
         )
+        inverse = invert(warp, session)
     about = map_sidecar(
         sources=[snakemake.input.structural, snakemake.input.template],
         notes=notes,
@@ -33,3 +35,6 @@ with job_log(snakemake.log[0]):
     write_warp(snakemake.output.warp, warp, sidecar=about)
     about["Description"] = "Jacobian determinant of the pull map: above 1 where the session is larger than the midpoint"
     write_volume(snakemake.output.jacobian, Volume(jacobian, template.affine), sidecar=about)
+    about["Description"] = "Pull map: a point of the session to the same point of the midpoint"
+    about["SpatialReference"] = map_sidecar(sources=[], reference=snakemake.input.structural)["SpatialReference"]
+    write_warp(snakemake.output.inverse, inverse, sidecar=about)

@@ -4,8 +4,9 @@ from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.paths import ANALYSED_TISSUES, ERROR_MAPS, UNITS, kind
-from plastimap.space.mni import averaged, standard_tissues
+from plastimap.space.mni import averaged
 from plastimap.space.smooth import gaussian, tissue_weighted, tissue_weighted_error
+from plastimap.space.target import read_target
 from plastimap.transforms import grid_of
 
 with job_log(snakemake.log[0]):
@@ -16,7 +17,7 @@ with job_log(snakemake.log[0]):
     if not given:
         # Warped maps that were made elsewhere come without this person's tissues.
         notes.append("smoothed with the template's tissue probabilities: the person's own are not there")
-        standard, grid = standard_tissues(), grid_of(read_volume(snakemake.input.maps[0]))
+        standard, grid = read_target(snakemake.params.template).standard, grid_of(read_volume(snakemake.input.maps[0]))
         volumes = {tissue: averaged(getattr(standard, tissue.lower()), grid) for tissue in ANALYSED_TISSUES}
 
     for (name, tissue), file in zip(snakemake.params.pairs, snakemake.output.images, strict=True):

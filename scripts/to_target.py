@@ -6,14 +6,17 @@ from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.paths import DWI_MAPS, TISSUES, UNITS
-from plastimap.space.grids import target_grid
+from plastimap.space.quality import scan_quality
+from plastimap.space.target import read_target
 from plastimap.space.vbm import modulated
 from plastimap.transforms import compose, resample
 from plastimap.warpfiles import read_matrix, read_warp
+from plastimap.writing import write_json
 
 with job_log(snakemake.log[0]):
-    grid, inputs, outputs = target_grid(snakemake.params.space["resolution"]), snakemake.input, snakemake.output
-    to_session = compose([read_warp(inputs.person), read_warp(inputs.session)], grid)
+    inputs, outputs, person = snakemake.input, snakemake.output, read_warp(snakemake.input.person)
+    grid, warped = person.grid, {}
+    to_session = compose([person, read_warp(inputs.session)], grid)
     to_dwi = [read_matrix(file) for file in inputs.dwi]
     about = {"resolution_mm": snakemake.params.space["resolution"], "parameters": {"interpolation": "linear, once"}}
 
@@ -28,11 +31,16 @@ with job_log(snakemake.log[0]):
         sidecar = map_sidecar(
             sources=[source, inputs.session, inputs.person], description=f"Probability of {name}", **about
         )
-        write_volume(output, Volume(np.nan_to_num(bring(source, to_session)), grid[1]), sidecar=sidecar)
+        warped[name] = np.nan_to_num(bring(source, to_session))
+        write_volume(output, Volume(warped[name], grid[1]), sidecar=sidecar)
 
     determinant = read_volume(inputs.jacobian).data
-    for source, output in zip(inputs.template_tissues, outputs.modulated, strict=True):
-        volume = modulated(read_volume(source), read_warp(inputs.person), grid, session_jacobian=determinant)
+    own = [read_volume(file) for file in inputs.template_tissues]
+    standard, brain = read_target(snakemake.params.space["template"]).standard, sum(one.data for one in own) > 0.5
+    qa = scan_quality(warped, standard, grid, session_jacobian=determinant, brain=brain)
+    write_json(outputs.qa, qa)
+    for source, tissue, output in zip(inputs.template_tissues, own, outputs.modulated, strict=True):
+        volume = modulated(tissue, person, grid, session_jacobian=determinant)
         what = "Tissue volume per voxel: midpoint tissue × session's Jacobian × Jacobian of midpoint to target"
         sidecar = map_sidecar(sources=[source, inputs.jacobian, inputs.person], description=what, **about)
         write_volume(output, Volume(volume, grid[1]), sidecar=sidecar)

@@ -40,6 +40,9 @@ since the line search can leap away from a good position for one jitter and not 
 KEPT_INFORMATION = 0.9
 """A match whose images share less information than this fraction of what they shared at the start is a leap."""
 
+ALIKE = 0.98
+"""Correlation on a coarse grid at which a start is as good as any match."""
+
 LARGEST_SCALE = 2.0
 """An affine match that stretches a head by more than this in any direction has failed."""
 
@@ -250,6 +253,9 @@ def _linear(
             problems.append(problem)
         else:
             return matrix
+    # Images that are all but equal leave the optimiser nothing to climb: its first step can only lead away.
+    if _correlation(fixed, moving, start) > ALIKE:
+        return start
     raise problems[0]
 
 
@@ -336,13 +342,16 @@ def starting_position(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
     """Pull matrix to start from: identity, or centre of mass to centre of mass, whichever correlates more."""
     shift = np.eye(4)
     shift[:3, 3] = centre_of_mass(moving) - centre_of_mass(fixed)
+    at_rest, moved = (_correlation(fixed, moving, candidate) for candidate in (np.eye(4), shift))
+    return shift if moved > at_rest else np.eye(4)
+
+
+def _correlation(fixed: Volume, moving: Volume, matrix: NDArray[np.float64]) -> float:
+    """Correlation of absolute values on a coarse grid; -1 where nothing of the moving image falls on it."""
     grid = _coarse_grid(fixed)
     image = resample(fixed, grid, np.eye(4), validity=False)
-    scores = []
-    for candidate in (np.eye(4), shift):
-        other = resample(moving, grid, candidate, validity=False)
-        scores.append(float(np.corrcoef(np.abs(image).ravel(), np.abs(other).ravel())[0, 1]) if other.std() else -1.0)
-    return shift if scores[1] > scores[0] else np.eye(4)
+    other = resample(moving, grid, matrix, validity=False)
+    return float(np.corrcoef(np.abs(image).ravel(), np.abs(other).ravel())[0, 1]) if other.std() else -1.0
 
 
 def centre_of_mass(volume: Volume) -> NDArray[np.float64]:

@@ -152,7 +152,9 @@ def resample(
 
     Value and validity (finite or not) are interpolated together and the
     result is divided by the share of valid voxels, so that NaN neither
-    spreads nor turns into 0.
+    spreads nor turns into 0. Splines of degree 2 and 3 ring at gaps: for them
+    the gaps of a quantitative map are filled from the nearest valid voxel,
+    and validity says where the result holds.
 
     Parameters
     ----------
@@ -194,18 +196,29 @@ def _source_voxels(grid: Grid, steps: list[Transform], source: NDArray[np.float6
 
 def _interpolate(data: NDArray[Any], voxels: NDArray[np.float64], order: int, validity: bool) -> NDArray[np.float32]:
     finite = np.isfinite(data)
-    filled = np.where(finite, data, 0).astype(np.float32)
-    values = _sampled(filled, voxels, order)
+    smooth = validity and order > 1
+    filled = _filled(data, finite) if smooth else np.where(finite, data, 0).astype(np.float32)
+    values = _sampled(filled, voxels, order, "nearest" if smooth else "grid-constant")
     if not validity:
         return values
-    share = _sampled(finite.astype(np.float32), voxels, min(order, 1))
+    share = _sampled(finite.astype(np.float32), voxels, min(order, 1), "grid-constant")
     valid = share >= VALIDITY_THRESHOLD
+    if smooth:
+        return np.where(valid, values, np.float32(np.nan))
     return np.divide(values, share, out=np.full_like(values, np.nan), where=valid)
 
 
-def _sampled(data: NDArray[np.float32], voxels: NDArray[np.float64], order: int) -> NDArray[np.float32]:
+def _filled(data: NDArray[Any], finite: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Gaps take the nearest valid value: a spline rings at every step, and dividing by a share would not undo it."""
+    if finite.all() or not finite.any():
+        return np.where(finite, data, 0).astype(np.float32)
+    nearest = np.asarray(ndimage.distance_transform_edt(~finite, return_distances=False, return_indices=True))
+    return np.asarray(data[tuple(nearest)], dtype=np.float32)
+
+
+def _sampled(data: NDArray[np.float32], voxels: NDArray[np.float64], order: int, edge: str) -> NDArray[np.float32]:
     # "grid-constant" lets values fade over the last voxel's half instead of stopping at its centre.
-    sampled = ndimage.map_coordinates(data, voxels, order=order, mode="grid-constant", output=np.float32)
+    sampled = ndimage.map_coordinates(data, voxels, order=order, mode=edge, output=np.float32)
     return np.asarray(sampled, dtype=np.float32)
 
 
@@ -254,7 +267,7 @@ def _index_slopes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values) for axis in range(3)]
 
 
-def invert(warp: Warp, grid: Volume | Warp | Grid | None = None, *, iterations: int = 30) -> Warp:
+def invert(warp: Warp, grid: Volume | Warp | Grid | None = None, *, iterations: int = 60) -> Warp:
     """Invert a pull map by fixed-point iteration.
 
     Parameters
@@ -265,7 +278,7 @@ def invert(warp: Warp, grid: Volume | Warp | Grid | None = None, *, iterations: 
         Where the inverse is stored, in that other world. The grid of `warp`
         serves when it has no matrix.
     iterations : int
-        At most; it stops when nothing moves by more than 1e-4 mm.
+        At most; a point is done when it moves by less than 1e-4 mm.
 
     Returns
     -------
@@ -278,20 +291,34 @@ def invert(warp: Warp, grid: Volume | Warp | Grid | None = None, *, iterations: 
     """
     target = grid_of(warp if grid is None else grid)
     points = world_points(target)
-    start = apply_matrix(inverse(warp.matrix), points)
-    found = start.copy()
-    error = np.inf
-    for _ in range(iterations):
-        moved = start - displacement_at(warp, found)
-        error = np.abs(moved - found).max(axis=0)
-        found = moved
-        if error.max() < 1e-4:
-            break
+    start = apply_matrix(inverse(warp.matrix), points).reshape(3, -1)
+    found, error = _fixed_points(warp, start, iterations)
     voxel = float(np.sqrt((warp.affine[:3, :3] ** 2).sum(axis=0)).min())
     unsettled = float(np.mean(error > 0.25 * voxel))
     if unsettled > 1e-3:
         raise TransformProblem(f"the warp folds and has no inverse at {100 * unsettled:.1f} % of the grid")
-    return Warp(np.moveaxis(found - points, 0, -1).astype(np.float32), target[1])
+    moved = found.reshape(points.shape) - points
+    return Warp(np.moveaxis(moved, 0, -1).astype(np.float32), target[1])
+
+
+def _fixed_points(
+    warp: Warp, start: NDArray[np.float64], iterations: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points x of shape (3, N) with x + d(x) = start, and how far each was off at last."""
+    found, error = start.copy(), np.full(start.shape[1], np.inf)
+    length = np.ones(start.shape[1])
+    left = np.arange(start.shape[1])
+    for _ in range(iterations):
+        step = start[:, left] - found[:, left] - displacement_at(warp, found[:, left])
+        size = np.abs(step).max(axis=0)
+        # Where the map stretches by more than 2 a full step overshoots: shorter ones settle.
+        length[left] = np.where(size > 0.9 * error[left], np.maximum(0.5 * length[left], 0.1), length[left])
+        found[:, left] += length[left] * step
+        error[left] = size
+        left = left[size >= 1e-4]
+        if not left.size:
+            break
+    return found, error
 
 
 def folding_share(determinant: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> float:

@@ -20,6 +20,13 @@ from plastimap.images import COMPRESSION_LEVEL, ImageProblem, sidecar_path
 from plastimap.transforms import Warp, compose
 from plastimap.writing import PathLike, replacing, write_json, write_text
 
+FORMAT = (
+    "ITK displacement field: NIfTI of shape (X, Y, Z, 1, 3), intent vector. Each voxel holds the displacement in mm, "
+    "in LPS axes (x to the left, y to the back), from its own centre to the point that it is taken from; the image's "
+    "affine is RAS, as in every NIfTI. Read by ITK, ANTs (antsApplyTransforms) and Slicer."
+)
+"""Said in the sidecar of every warp."""
+
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns RAS into LPS coordinates, and back."""
 
@@ -36,7 +43,7 @@ def write_warp(path: PathLike, warp: Warp, *, sidecar: Mapping[str, Any] | None 
         Content of the JSON beside the image; units and convention are added.
     """
     if sidecar is not None:
-        words = {"Units": "mm", "CoordinateSystem": "LPS", "TransformType": "displacement, pull map"}
+        words = {"Units": "mm", "CoordinateSystem": "LPS", "TransformType": "displacement, pull map", "Format": FORMAT}
         write_json(sidecar_path(path), {**words, **sidecar})
     whole = warp if np.array_equal(warp.matrix, np.eye(4)) else compose(warp, warp)
     field = whole.displacement * np.array([-1, -1, 1], dtype=np.float32)

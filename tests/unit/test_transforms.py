@@ -77,6 +77,17 @@ def test_nan_neither_spreads_nor_becomes_zero():
     assert np.isfinite(result[6:-1]).all()
 
 
+def test_splines_do_not_ring_at_gaps():
+    data = np.full(SHAPE, 3.0, dtype=np.float32)
+    data[:5] = np.nan
+    data[10, 10, 10] = np.nan
+    half = np.eye(4)
+    half[0, 3] = 0.7
+    result = resample(Volume(data, AFFINE), GRID, half, order=3)
+    np.testing.assert_allclose(result[np.isfinite(result)], 3.0, atol=1e-4)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(resample(Volume(data, AFFINE), GRID, half)))
+
+
 def test_outside_is_nan_for_maps_and_zero_for_probabilities():
     volume = Volume(np.ones(SHAPE, dtype=np.float32), AFFINE)
     away = np.eye(4)
@@ -133,6 +144,17 @@ def test_inverse_undoes(height, angles, shift):
     # Away from the edge, where the inverse would need displacements from outside the grid.
     # Trilinear interpolation of a 9 mm bump on 2 mm: up to h (2/9)^2 / 8 = 0.02 mm.
     assert np.abs(both[4:-4, 4:-4, 4:-4]).max() < 0.03
+
+
+def test_a_stretch_by_three_has_an_inverse():
+    # A full step of the fixed-point iteration overshoots where the map stretches by more than 2.
+    points = world_points(GRID)
+    profile = np.exp(-(points**2).sum(axis=0) / (2 * 10.0**2))
+    warp = Warp(np.moveaxis(2.0 * points * profile, 0, -1).astype(np.float32), AFFINE)
+    assert jacobian(warp).max() > 20
+    back = invert(warp)
+    both = compose([back, warp], GRID).displacement
+    assert np.abs(both[6:-6, 6:-6, 6:-6]).max() < 0.01
 
 
 def test_a_fold_has_no_inverse():

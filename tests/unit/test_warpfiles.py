@@ -30,6 +30,8 @@ def test_round_trip_folds_the_matrix_in(tmp_path, warp, name):
     sidecar = json.loads((tmp_path / "x_xfm.json").read_text())
     assert sidecar["Units"] == "mm"
     assert sidecar["From"] == "template"
+    # Whoever opens the file in another program has to know these.
+    assert all(word in sidecar["Format"] for word in ("ITK", "mm", "LPS", "RAS"))
 
 
 def test_itk_reads_the_same_map(tmp_path, warp):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,13 +16,19 @@ BRAIN_BOX_MM = ((-74.0, -110.0, -72.0), (74.0, 76.0, 86.0))
 """Corners, in MNI mm, of a box around the brain of that template (a test compares it with the template)."""
 
 
-def target_grid(resolution_mm: float) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Isotropic grid around the brain in MNI space; voxel centres lie at multiples of the resolution.
+Box = tuple[Sequence[float], Sequence[float]]
+"""Lower and upper corner in world mm."""
+
+
+def target_grid(resolution_mm: float, box: Box = BRAIN_BOX_MM) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Isotropic grid around the brain in the target space; voxel centres lie at multiples of the resolution.
 
     Parameters
     ----------
     resolution_mm : float
         Edge length of a voxel.
+    box : (lower corner, upper corner)
+        Millimetres; around the ICBM152 brain unless given.
 
     Returns
     -------
@@ -30,8 +38,8 @@ def target_grid(resolution_mm: float) -> tuple[tuple[int, int, int], NDArray[np.
     """
     if not 0.5 <= resolution_mm <= 10:
         raise ValueError(f"a resolution of {resolution_mm} mm is out of range; between 0.5 and 10 is wanted")
-    first = np.floor(np.array(BRAIN_BOX_MM[0]) / resolution_mm)
-    last = np.ceil(np.array(BRAIN_BOX_MM[1]) / resolution_mm)
+    first = np.floor(np.array(box[0]) / resolution_mm)
+    last = np.ceil(np.array(box[1]) / resolution_mm)
     affine = np.diag([resolution_mm, resolution_mm, resolution_mm, 1.0])
     affine[:3, 3] = first * resolution_mm
     count = (last - first).astype(int) + 1

@@ -32,7 +32,8 @@ class Settings:
     Attributes
     ----------
     stiffness : float
-        Weight of the bending energy, per mm^3: larger means smoother.
+        Weight of the bending energy, per mm^3: larger means smoother. Chosen on simulated pairs: more noise wants
+        less than this, less noise more (``bench/space_longitudinal.py``).
     smoothing : float
         Standard deviation in voxels of a Gaussian on all images before comparison.
     coarse_steps, fine_steps : int
@@ -46,7 +47,7 @@ class Settings:
         Room around the brain in which the deformation may fade.
     """
 
-    stiffness: float = 100.0
+    stiffness: float = 60.0
     smoothing: float = 0.6
     coarse_steps: int = 3
     fine_steps: int = 3

@@ -1,4 +1,4 @@
-"""Regions of interest and search volumes in the target space."""
+"""Regions of interest in the target space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plastimap.images import Volume
 from plastimap.space.grids import TARGET_SPACE, hemispheres
-from plastimap.transforms import Grid, resample, world_points
+from plastimap.transforms import Chain, Grid, as_steps, resample, world_points
 
 Mask = NDArray[np.bool_]
 
@@ -21,14 +21,11 @@ PROBABILITY_THRESHOLD = 0.5
 SMALL_VOXELS = 20
 """Search volumes and regions below this size (the least cluster extent) are named in a note."""
 
-TISSUE_THRESHOLDS = {"GM": 0.2, "WM": 0.6}
-"""Least group-mean probability per analysed tissue."""
-
-HEMISPHERES = ("L", "R")
-"""Left is x < 0."""
-
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 """Swaps left and right in a symmetric space."""
+
+ONE_SIDED = 0.95
+"""Least share of a region's voxels on the side that it declares."""
 
 
 class RoiProblem(ValueError):
@@ -79,13 +76,14 @@ def image_roi(
     labels: int | Sequence[int] | None = None,
     threshold: float | None = None,
     mirror: bool = False,
+    transform: Chain | None = None,
 ) -> Mask:
     """Cut a region from a label image or a probability image.
 
     Parameters
     ----------
     image : Volume
-        In the target space, on any grid.
+        In the target space, on any grid; or in another one, with `transform`.
     grid : (shape, affine)
     labels : int or sequence of int, optional
         Values of a label image that belong to the region (nearest neighbour).
@@ -93,7 +91,9 @@ def image_roi(
         Least probability, in the image's own units (trilinear); 0.5 of the
         maximum when neither is given.
     mirror : bool
-        Add the region reflected at x = 0.
+        Add the region reflected at x = 0 of the target.
+    transform : Warp, ndarray (4, 4), or a sequence of them, optional
+        Pull map target → space of `image`.
 
     Returns
     -------
@@ -104,12 +104,11 @@ def image_roi(
     if image.data.ndim != 3:
         raise RoiProblem(f"a region's image has {image.data.ndim} dimensions, where 3 are wanted")
     sides = [np.eye(4), MIRROR] if mirror else [np.eye(4)]
-    return np.logical_or.reduce([_cut(image, grid, side, labels, threshold) for side in sides])
+    onward = [] if transform is None else as_steps(transform)
+    return np.logical_or.reduce([_cut(image, grid, [side, *onward], labels, threshold) for side in sides])
 
 
-def _cut(
-    image: Volume, grid: Grid, side: NDArray[np.float64], labels: int | Sequence[int] | None, threshold: float | None
-) -> Mask:
+def _cut(image: Volume, grid: Grid, side: Chain, labels: int | Sequence[int] | None, threshold: float | None) -> Mask:
     if labels is not None:
         values = resample(image, grid, side, order="nearest", validity=False)
         return np.isin(np.rint(values), np.atleast_1d(np.asarray(labels)))
@@ -123,6 +122,7 @@ def build_rois(
     grid: Grid,
     *,
     images: Mapping[str, Volume] | None = None,
+    transforms: Mapping[str, Chain] | None = None,
     space: str = TARGET_SPACE,
 ) -> tuple[Roi, ...]:
     """Regions from the `rois` section of the configuration.
@@ -132,11 +132,13 @@ def build_rois(
     specifications : sequence of mapping
         Each with ``name`` and either ``sphere: {centre, radius}`` or
         ``image`` (with ``label`` or ``threshold``, ``space``); ``mirror`` adds
-        the other side.
+        the other side, ``side`` (L or R) says where the region has to lie.
     grid : (shape, affine)
         Of the target.
     images : mapping of str to Volume
         Per region's name, the image that it asks for.
+    transforms : mapping of str to Warp, matrix or chain, optional
+        Per region's name, pull map target → space of its image.
     space : str
         BIDS name of the target space; an image that declares another one, or
         none, is used as it is and a note says so.
@@ -150,10 +152,16 @@ def build_rois(
     RoiProblem
         When a region has neither sphere nor image, or its image is missing.
     """
-    return tuple(_build(specification, grid, images or {}, space) for specification in specifications)
+    return tuple(_build(one, grid, images or {}, transforms or {}, space) for one in specifications)
 
 
-def _build(specification: Mapping[str, Any], grid: Grid, images: Mapping[str, Volume], space: str) -> Roi:
+def _build(
+    specification: Mapping[str, Any],
+    grid: Grid,
+    images: Mapping[str, Volume],
+    transforms: Mapping[str, Chain],
+    space: str,
+) -> Roi:
     name = str(specification.get("name", "unnamed"))
     mirror = bool(specification.get("mirror", False))
     notes: list[str] = []
@@ -163,12 +171,23 @@ def _build(specification: Mapping[str, Any], grid: Grid, images: Mapping[str, Vo
     elif specification.get("image"):
         if name not in images:
             raise RoiProblem(f"region {name}: its image {specification['image']} was not given")
-        notes += _space_notes(name, specification.get("space"), space)
+        chain = transforms.get(name)
+        notes += [] if chain is not None else _space_notes(name, specification.get("space"), space)
         labels, threshold = specification.get("label"), specification.get("threshold")
-        mask = image_roi(images[name], grid, labels=labels, threshold=threshold, mirror=mirror)
+        mask = image_roi(images[name], grid, labels=labels, threshold=threshold, mirror=mirror, transform=chain)
     else:
         raise RoiProblem(f"region {name}: either a sphere or an image is wanted")
-    return Roi(name, mask, tuple(notes + _size_notes(f"region {name}", int(mask.sum()))))
+    notes += _side_notes(name, mask, grid, specification.get("side"))
+    return Roi(name, mask, tuple(notes + size_notes(f"region {name}", int(mask.sum()))))
+
+
+def _side_notes(name: str, mask: Mask, grid: Grid, side: Any) -> list[str]:
+    if side is None or not mask.any():
+        return []
+    share = float(hemispheres(grid)[str(side)][mask].mean())
+    if share >= ONE_SIDED:
+        return []
+    return [f"region {name} should lie on side {side} (left is x < 0), but only {100 * share:.0f} % of it do"]
 
 
 def _space_notes(name: str, declared: Any, space: str) -> list[str]:
@@ -178,117 +197,8 @@ def _space_notes(name: str, declared: Any, space: str) -> list[str]:
     return [f"region {name} {said}, the study is in {space}: it may lie off by millimetres; look at the overlay"]
 
 
-def _size_notes(what: str, voxels: int) -> list[str]:
+def size_notes(what: str, voxels: int) -> list[str]:
+    """Say so when a region is empty or small."""
     if voxels == 0:
         return [f"{what} is empty"]
     return [f"{what} has {voxels} voxels only"] if voxels < SMALL_VOXELS else []
-
-
-def tissue_masks(
-    means: Mapping[str, NDArray[np.floating]], thresholds: Mapping[str, float] | None = None
-) -> dict[str, Mask]:
-    """Analysis masks: the group-mean probability reaches its threshold, and the tissue is the largest class.
-
-    Parameters
-    ----------
-    means : mapping of str to ndarray, one shape
-        Group-mean probabilities in the target space: ``GM``, ``WM``, and
-        ``CSF`` where there is one.
-    thresholds : mapping of str to float, optional
-        Least probability per tissue; 0.2 (GM) and 0.6 (WM) unless given. Other keys are ignored.
-
-    Returns
-    -------
-    dict of str to ndarray of bool
-        ``GM`` and ``WM``, with no voxel in common.
-    """
-    least = {**TISSUE_THRESHOLDS, **(thresholds or {})}
-    known = {name: np.nan_to_num(mean) for name, mean in means.items()}
-    grey, white = known["GM"], known["WM"]
-    rest = known.get("CSF", np.zeros_like(grey))
-    return {
-        "GM": (grey >= least["GM"]) & (grey > white) & (grey > rest),
-        "WM": (white >= least["WM"]) & (white >= grey) & (white > rest),
-    }
-
-
-@dataclass(frozen=True)
-class SearchVolumes:
-    """Where clusters are looked for.
-
-    Attributes
-    ----------
-    labels : dict of str to ndarray of uint8
-        Per tissue: 1 = left, 2 = right, 0 = not searched.
-    voxels : dict of str to dict of str to int
-        Voxels per region (and ``all``) and search volume (``L GM`` …).
-    notes : tuple of str
-        Other spaces; regions and volumes that are empty or small.
-    """
-
-    labels: dict[str, NDArray[np.uint8]]
-    voxels: dict[str, dict[str, int]]
-    notes: tuple[str, ...] = ()
-
-    def mask(self, hemisphere: str, tissue: str) -> Mask:
-        """One search volume, for example ``mask("L", "GM")``."""
-        return self.labels[tissue] == HEMISPHERES.index(hemisphere) + 1
-
-
-def search_volumes(
-    specifications: Sequence[Mapping[str, Any]],
-    tissues: Mapping[str, Mask],
-    grid: Grid,
-    *,
-    images: Mapping[str, Volume] | None = None,
-    space: str = TARGET_SPACE,
-) -> SearchVolumes:
-    """All regions together, cut into one search volume per hemisphere × tissue.
-
-    Parameters
-    ----------
-    specifications, grid, images, space
-        As in :func:`build_rois`; no region: whole hemispheres.
-    tissues : mapping of str to ndarray of bool
-        From :func:`tissue_masks`.
-
-    Returns
-    -------
-    SearchVolumes
-        The plane x = 0 belongs to neither side.
-
-    Raises
-    ------
-    RoiProblem
-        As in :func:`build_rois`.
-    """
-    rois = build_rois(specifications, grid, images=images, space=space)
-    sides = hemispheres(grid)
-    everywhere = np.ones(tuple(grid[0]), dtype=bool)
-    region = np.logical_or.reduce([roi.mask for roi in rois]) if rois else everywhere
-    labels = {name: _labelled(region & mask, sides) for name, mask in tissues.items()}
-    found = SearchVolumes(labels, {})
-    for roi in (*rois, Roi("all", everywhere)):
-        found.voxels[roi.name] = {
-            f"{side} {name}": int((found.mask(side, name) & roi.mask).sum()) for side in HEMISPHERES for name in tissues
-        }
-    return SearchVolumes(labels, found.voxels, _search_notes(rois, found.voxels))
-
-
-def _labelled(mask: Mask, sides: Mapping[str, Mask]) -> NDArray[np.uint8]:
-    labels = np.zeros(mask.shape, dtype=np.uint8)
-    for number, side in enumerate(HEMISPHERES, start=1):
-        labels[mask & sides[side]] = number
-    return labels
-
-
-def _search_notes(rois: Sequence[Roi], voxels: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
-    notes = [note for roi in rois for note in roi.notes]
-    notes += [
-        f"region {roi.name} holds no voxel of an analysed tissue"
-        for roi in rois
-        if roi.mask.any() and not any(voxels[roi.name].values())
-    ]
-    for name, count in voxels["all"].items():
-        notes += _size_notes(f"search volume {name}", count)
-    return tuple(notes)

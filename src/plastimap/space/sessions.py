@@ -70,7 +70,9 @@ def blurred(image: NDArray[np.float32], sigma: float | NDArray[np.float64]) -> N
     return np.asarray(ndimage.gaussian_filter(image, sigma, truncate=3), dtype=np.float32)
 
 
-def prepare(volume: Volume, mask: NDArray[np.bool_], *, scale: float = 1.0) -> Session:
+def prepare(
+    volume: Volume, mask: NDArray[np.bool_], *, scale: float = 1.0, lesion: NDArray[np.bool_] | None = None
+) -> Session:
     """Make a session from its image(s) and brain mask.
 
     Parameters
@@ -80,6 +82,9 @@ def prepare(volume: Volume, mask: NDArray[np.bool_], *, scale: float = 1.0) -> S
     mask : ndarray of bool, shape (X, Y, Z)
     scale : float
         The images are multiplied by it.
+    lesion : ndarray of bool, shape (X, Y, Z), optional
+        Where the image shows no ordinary tissue: it and the voxels next to it
+        are not compared.
 
     Raises
     ------
@@ -93,6 +98,10 @@ def prepare(volume: Volume, mask: NDArray[np.bool_], *, scale: float = 1.0) -> S
     if not (valid & mask).any():
         raise TemplateProblem("no valid voxel inside a session's mask")
     trusted, usable = _trusted(data, valid, mask.astype(bool), volume.voxel_size)
+    if lesion is not None:
+        if lesion.shape != volume.shape:
+            raise TemplateProblem(f"a lesion mask of shape {lesion.shape} beside an image of shape {volume.shape}")
+        trusted = trusted & ~np.asarray(ndimage.binary_dilation(lesion), dtype=bool)
     channels = tuple(_filled(data[..., n], usable, mask & valid) * np.float32(scale) for n in range(data.shape[-1]))
     return Session(channels, trusted.astype(np.float32), volume.affine)
 

@@ -55,6 +55,7 @@ def midpoint(
     *,
     masks: Sequence[Mask],
     session_weights: Sequence[float] | None = None,
+    lesions: Sequence[Mask | None] | None = None,
     equalise: bool = False,
     settings: Settings | None = None,
 ) -> Midpoint:
@@ -74,6 +75,9 @@ def midpoint(
         Brain masks on the volumes' own grids.
     session_weights : sequence of float, optional
         Trust in each session (1 = normal), for example lower after motion.
+    lesions : sequence of (ndarray of bool or None), optional
+        Per session, where no comparison is made; the deformation is carried
+        across by what surrounds it.
     equalise : bool
         True for weighted images (T1w) in arbitrary units: sessions are scaled
         to a common median inside the mask first.
@@ -96,7 +100,8 @@ def midpoint(
     if len(volumes) == 1:
         return _alone(volumes[0], masks[0])
     scales = _scales(volumes, masks) if equalise else [1.0] * len(volumes)
-    sessions = [prepare(v, m, scale=s) for v, m, s in zip(volumes, masks, scales, strict=True)]
+    holes = [None] * len(volumes) if lesions is None else lesions
+    sessions = [prepare(v, m, scale=s, lesion=o) for v, m, s, o in zip(volumes, masks, scales, holes, strict=True)]
     order = sorted(range(len(sessions)), key=lambda number: sessions[number].content())
     weights = None if session_weights is None else np.array([session_weights[i] for i in order], dtype=np.float64)
     warps = _align([sessions[i] for i in order], _template_grid(volumes, masks), weights, settings or Settings())
@@ -110,6 +115,7 @@ def register_session(
     *,
     template_mask: Mask,
     session_mask: Mask,
+    session_lesion: Mask | None = None,
     equalise: bool = False,
     settings: Settings | None = None,
 ) -> tuple[Warp, NDArray[np.float32]]:
@@ -121,6 +127,8 @@ def register_session(
         The same contrast(s).
     template_mask, session_mask : ndarray of bool
         Brain masks on the two grids.
+    session_lesion : ndarray of bool, optional
+        Where the session is not compared.
     equalise, settings
         As in :func:`midpoint`.
 
@@ -141,7 +149,8 @@ def register_session(
     if equalise:
         to_template, to_session = _scales([template, session], [template_mask, session_mask])
         scale = to_session / to_template
-    fixed, moving = prepare(template, template_mask), prepare(session, session_mask, scale=scale)
+    fixed = prepare(template, template_mask)
+    moving = prepare(session, session_mask, scale=scale, lesion=session_lesion)
     grid = grid_of(template)
     start = posing.first_positions([fixed, moving], 0)[1]
     weight = _common_weight([fixed, moving], [np.eye(4), start], grid)

@@ -8,7 +8,8 @@ import pytest
 from plastimap.icbm import standard_image
 from plastimap.images import Volume
 from plastimap.space.grids import BRAIN_BOX_MM, TARGET_SPACE, hemispheres, target_grid
-from plastimap.space.rois import RoiProblem, build_rois, image_roi, search_volumes, sphere, tissue_masks
+from plastimap.space.rois import RoiProblem, build_rois, image_roi, sphere
+from plastimap.space.search import search_volumes, tissue_masks
 from plastimap.transforms import world_points
 
 GRID = target_grid(4.0)

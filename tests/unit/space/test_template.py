@@ -41,7 +41,8 @@ def test_swelling_is_found_where_it_is(made):
     near, far = (place < 5) & made.mask, (place > 35) & made.mask
     # 0.4 at the very centre, 0.3 on average near it; the prior keeps a good half back.
     assert 0.09 < change[near].mean() < 0.4
-    assert np.abs(change[far].mean()) < 0.01
+    # The bending prior spreads a few percent of the change over the whole brain.
+    assert np.abs(change[far].mean()) < 0.015
     assert change[far].std() < 0.03
 
 
@@ -142,6 +143,21 @@ def test_a_later_session_joins(moved, made):
     known = made.transforms[2].matrix
     assert np.linalg.norm(apply_matrix(warp.matrix, points) - apply_matrix(known, points), axis=0).mean() < 0.3
     assert np.corrcoef(np.log(jacobian)[made.mask], np.log(made.jacobians[2])[made.mask])[0, 1] > 0.8
+
+
+def test_a_lesion_of_a_later_session_is_left_out(moved, made):
+    volume, mask = moved[2]
+    hole = np.linalg.norm(world_points(GRID) - np.array(CENTRE).reshape(3, 1, 1, 1), axis=0) < 12
+    damaged = Volume(np.where(hole, 3.0, volume.data).astype(np.float32), AFFINE)
+    quick = Settings(coarse_steps=2, fine_steps=1)
+    about = {"template_mask": made.mask, "session_mask": mask, "settings": quick}
+    whole = np.log(register_session(made.template, volume, **about)[1])
+    led = np.log(register_session(made.template, damaged, **about)[1])
+    masked = np.log(register_session(made.template, damaged, session_lesion=hole, **about)[1])
+    around = made.mask & (np.abs(whole) > 0.02)
+    assert np.abs(masked - whole)[around].mean() < 0.5 * np.abs(led - whole)[around].mean()
+    with pytest.raises(TemplateProblem, match="lesion mask of shape"):
+        prepare(volume, mask, lesion=np.zeros((2, 2, 2), dtype=bool))
 
 
 @pytest.mark.parametrize(

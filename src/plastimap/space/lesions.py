@@ -1,0 +1,66 @@
+"""Lesions and metal: masks that users give beside their images, so that no registration is led by what is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plastimap.images import Volume, read_volume
+from plastimap.transforms import Grid, resample
+from plastimap.warpfiles import read_warp
+from plastimap.writing import PathLike
+
+Mask = NDArray[np.bool_]
+
+
+def scan_of(path: PathLike) -> str:
+    """Label of the scan that a BIDS file belongs to: ``sub-01_ses-02`` of ``sub-01_ses-02_label-lesion_mask.nii``."""
+    found = re.match(r"sub-[^_]+(_ses-[^_]+)?", Path(path).name)
+    return found[0] if found else ""
+
+
+def lesion_masks(files: Sequence[PathLike], scans: Sequence[str], volumes: Sequence[Volume]) -> list[Mask | None]:
+    """Lesion mask of every scan on the grid of its image; None where there is no file.
+
+    Parameters
+    ----------
+    files : sequence of path-like
+        Named by BIDS; masks of one scan are joined. Above 0 is lesion.
+    scans : sequence of str
+        Labels, such as ``sub-01_ses-02``.
+    volumes : sequence of Volume
+        The scans' images.
+    """
+    masks: list[Mask | None] = []
+    for label, volume in zip(scans, volumes, strict=True):
+        own = [read_volume(file) for file in files if scan_of(file) == label]
+        brought = [resample(one, volume, np.eye(4), order="nearest", validity=False) > 0 for one in own]
+        masks.append(np.logical_or.reduce(brought) if brought else None)
+    return masks
+
+
+def pulled_lesions(files: Sequence[PathLike], transforms: PathLike, grid: Grid) -> Volume | None:
+    """Where any session has a lesion, in the person's midpoint space; None without files.
+
+    Parameters
+    ----------
+    files : sequence of path-like
+        Lesion masks on the sessions' own grids, named by BIDS.
+    transforms : path-like
+        Folder of the warps midpoint → session, ``<scan>_xfm.nii.gz``.
+    grid : (shape, affine)
+        Of the midpoint.
+    """
+    if not files:
+        return None
+    share = np.zeros(tuple(grid[0]), dtype=np.float32)
+    for file in files:
+        lesion = read_volume(file)
+        solid = Volume((np.nan_to_num(lesion.data) > 0).astype(np.float32), lesion.affine)
+        warp = read_warp(Path(transforms) / f"{scan_of(file)}_xfm.nii.gz")
+        share = np.maximum(share, resample(solid, grid, warp, validity=False))
+    return Volume(share, grid[1])

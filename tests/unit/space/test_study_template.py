@@ -1,0 +1,163 @@
+"""A template of several people: their mean shape, whoever comes first; other targets; what leads no match."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.unit.space.phantom import AFFINE, GRID, SHAPE, session_of, swelling
+
+from plastimap.images import ImageProblem, Volume, write_volume
+from plastimap.space.lesions import lesion_masks, pulled_lesions, scan_of
+from plastimap.space.mni import Standard, match_tissues, standard_tissues
+from plastimap.space.quality import scan_quality
+from plastimap.space.study_template import study_template
+from plastimap.space.target import read_target, target_of
+from plastimap.space.template import midpoint
+from plastimap.transforms import Warp, resample, world_points
+from plastimap.warpfiles import write_warp
+
+CENTRE = (10.0, -8.0, 6.0)
+
+
+def _person(phantom, amount):
+    """The phantom's tissues, swollen by `amount` at CENTRE (pull map person → phantom)."""
+    warp = swelling(CENTRE, amount=-amount, width=14.0)
+    return Standard(*(Volume(resample(t, GRID, warp, validity=False), AFFINE) for t in (phantom.gm, phantom.wm)))
+
+
+@pytest.fixture(scope="module")
+def standard(phantom):
+    return Standard(phantom.gm, phantom.wm)
+
+
+@pytest.fixture(scope="module")
+def people(phantom):
+    return [_person(phantom, amount) for amount in (0.6, 0.0, 0.3)]
+
+
+@pytest.fixture(scope="module")
+def made(people, standard):
+    return study_template(people, standard=standard)
+
+
+BALL = np.linalg.norm(world_points(GRID) - np.array(CENTRE).reshape(3, 1, 1, 1), axis=0) < 24
+
+
+@pytest.mark.slow
+def test_the_template_has_the_mean_shape(phantom, made):
+    amounts = (0.0, 0.15, 0.3, 0.45, 0.6)
+    difference = [np.abs(made.tissues.wm.data - _person(phantom, a).wm.data)[BALL].mean() for a in amounts]
+    # The mean of swellings by 0, 0.3 and 0.6 is 0.3: nearer to the middle than to either end.
+    assert np.argmin(difference) in (2, 3)
+    assert difference[2] < min(difference[0], difference[4])
+
+
+@pytest.mark.slow
+def test_rounds_settle(made):
+    first, *_, last = made.changes
+    assert last < 0.3 * first
+
+
+@pytest.mark.slow
+def test_people_agree_in_the_template(people, made):
+    def spread(images):
+        return np.var(images, axis=0)[BALL].mean()
+
+    warped = []
+    for person in people:
+        warp = match_tissues(made.tissues, person, np.eye(4))
+        warped.append(resample(person.wm, GRID, warp, validity=False))
+    # Voxels of 3 mm and a smooth prior leave less than half of it.
+    assert spread(warped) < 0.5 * spread([person.wm.data for person in people])
+
+
+@pytest.mark.slow
+def test_order_of_people_does_not_matter(people, standard, made):
+    other = study_template([people[2], people[0], people[1]], standard=standard)
+    # Sums of float64 in another order, through three rounds of the same registrations.
+    np.testing.assert_allclose(other.tissues.gm.data, made.tissues.gm.data, atol=1e-4)
+
+
+def test_nobody_is_no_template(standard):
+    with pytest.raises(ValueError, match="at least one"):
+        study_template([], standard=standard)
+
+
+def test_built_in_target():
+    target = read_target(None)
+    assert target.standard is standard_tissues()
+    assert target.grid(2.0)[0] == (75, 94, 80)
+
+
+def test_a_target_of_the_users(phantom, tmp_path):
+    files = {"GM": tmp_path / "gm.nii.gz", "WM": tmp_path / "wm.nii.gz"}
+    for file, tissue in zip(files.values(), (phantom.gm, phantom.wm), strict=True):
+        # Percent instead of shares: the maximum counts as 1.
+        write_volume(file, Volume(tissue.data * 100, AFFINE))
+    target = read_target(files)
+    assert 0.5 < target.standard.wm.data.max() <= 1.001
+    shape, affine = target.grid(3.0)
+    inside = resample(phantom.wm, (shape, affine), np.eye(4), validity=False)
+    # The box holds the whole brain.
+    assert inside.sum() == pytest.approx(phantom.wm.data.sum(), rel=0.01)
+    assert np.allclose(affine[:3, 3] / 3, np.rint(affine[:3, 3] / 3))
+
+
+def test_a_target_beside_the_middle_is_refused(phantom):
+    away = AFFINE.copy()
+    away[0, 3] += 60
+    with pytest.raises(ImageProblem, match="left and right"):
+        target_of(Volume(phantom.gm.data, away), Volume(phantom.wm.data, away), "mine.nii")
+
+
+def test_what_is_no_probability_is_refused(phantom, tmp_path):
+    for name, data in {"GM": phantom.gm.data - 1, "WM": phantom.wm.data}.items():
+        write_volume(tmp_path / f"{name}.nii.gz", Volume(data, AFFINE))
+    with pytest.raises(ImageProblem, match="not a 3D map of probabilities"):
+        read_target({name: tmp_path / f"{name}.nii.gz" for name in ("GM", "WM")})
+
+
+def test_quality_names_what_is_wrong(phantom, standard):
+    tissues = {"GM": phantom.gm.data, "WM": phantom.wm.data}
+    ones = np.ones(SHAPE, dtype=np.float32)
+    good = scan_quality(tissues, standard, GRID, session_jacobian=ones, brain=phantom.mask)
+    assert good["dice_GM"] == good["dice_WM"] == 1
+    assert good["notes"] == []
+    shifted = {name: np.roll(image, 12, axis=0) for name, image in tissues.items()}
+    wild = ones.copy()
+    wild[phantom.mask] = 2.0
+    wild[18, 20, 17] = -1
+    bad = scan_quality(shifted, standard, GRID, session_jacobian=wild, brain=phantom.mask)
+    assert bad["dice_WM"] < 0.5
+    assert bad["session_folding_share"] == pytest.approx(1 / phantom.mask.sum())
+    assert [word in " ".join(bad["notes"]) for word in ("WM overlaps", "local volume", "folds")] == [True] * 3
+
+
+def test_lesions_are_read_by_scan(phantom, tmp_path):
+    data = np.zeros(SHAPE, dtype=np.float32)
+    data[10:14, 20, 17] = 1
+    file = tmp_path / "sub-01_ses-02_label-lesion_mask.nii.gz"
+    write_volume(file, Volume(data, AFFINE))
+    assert scan_of(file) == "sub-01_ses-02"
+    none, mask = lesion_masks([file], ["sub-01_ses-01", "sub-01_ses-02"], [phantom.image, phantom.image])
+    assert none is None
+    np.testing.assert_array_equal(mask, data > 0)
+    shift = np.eye(4)
+    shift[0, 3] = 6.0
+    write_warp(tmp_path / "sub-01_ses-02_xfm.nii.gz", Warp(np.zeros((*SHAPE, 3), np.float32), AFFINE, shift))
+    pulled = pulled_lesions([file], tmp_path, GRID)
+    np.testing.assert_allclose(pulled.data, np.roll(data, -2, axis=0), atol=1e-4)
+    assert pulled_lesions([], tmp_path, GRID) is None
+
+
+def test_a_lesion_does_not_lead_the_midpoint(phantom):
+    one, mask = session_of(phantom, seed=50)
+    other, _ = session_of(phantom, seed=51)
+    hole = np.linalg.norm(world_points(GRID) - np.array(CENTRE).reshape(3, 1, 1, 1), axis=0) < 9
+    damaged = Volume(np.where(hole, 0.1, other.data).astype(np.float32), AFFINE)
+    changes = {}
+    for label, lesions in {"led": None, "masked": [None, hole]}.items():
+        result = midpoint([one, damaged], masks=[mask, mask], lesions=lesions)
+        changes[label] = np.abs(np.log(result.jacobians[0] / result.jacobians[1]))[mask].max()
+    # Two scans of one brain: what changes is noise, once the hole is left out.
+    assert changes["masked"] < 0.5 * changes["led"]
