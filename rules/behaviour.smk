@@ -3,11 +3,13 @@ rule behaviour:
     input:
         tables=study.behaviour_tables,
         participants=study.participants_file,
+        training=study.training_file,
     output:
         tidy=paths.behaviour_tidy,
         fits=paths.behaviour_fits,
         tests=paths.behaviour_tests,
         sides=paths.behaviour_sides,
+        training=paths.training,
     log:
         log_of("behaviour"),
     resources:

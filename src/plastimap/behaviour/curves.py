@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.behaviour.problems import BehaviourProblem
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = NDArray[np.float64]
 Better = Literal["higher", "lower"]
@@ -241,61 +237,3 @@ def _flags(gamma: float, improvement: float, at_bound: NDArray[np.bool_], times:
     if improvement < 0:
         found.append("got worse")
     return found
-
-
-def fit_all(tidy: pd.DataFrame, outcomes: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Fit every participant and outcome.
-
-    Sides are averaged per day first: the two sides of a day share that day's
-    form, so they are no independent values.
-
-    Parameters
-    ----------
-    tidy : DataFrame
-        participant_id, day, side, outcome, value.
-    outcomes : mapping
-        Outcome → {better, minimum, maximum} (the last two optional).
-
-    Returns
-    -------
-    DataFrame
-        One row per participant × outcome: participant_id, outcome, alpha,
-        delta, gamma, alpha_se, delta_se, gamma_se, improvement, days_to_95,
-        residual_sd, n, flag, and alpha_pooled, delta_pooled, gamma_pooled
-        (drawn towards the mean of all by how uncertain each is).
-    """
-    import pandas as pd
-
-    from plastimap.behaviour.pooling import pooled
-
-    parts: list[pd.DataFrame] = []
-    for outcome, rule in outcomes.items():
-        rows: list[dict[str, Any]] = []
-        for person, values in tidy[tidy["outcome"] == outcome].groupby("participant_id", sort=True):
-            means = values.groupby("day")["value"].mean()
-            try:
-                fit = fit_curve(
-                    means.index.to_numpy(dtype=float),
-                    means.to_numpy(dtype=float),
-                    better=rule["better"],
-                    minimum=rule.get("minimum"),
-                    maximum=rule.get("maximum"),
-                )
-            except BehaviourProblem as problem:
-                raise BehaviourProblem(f"{person}, {outcome}: {problem}") from problem
-            rows.append({"participant_id": person, "outcome": outcome} | _row(fit))
-        parts.append(pooled(pd.DataFrame(rows, columns=list(FIT_COLUMNS))))
-    if not parts:
-        return pooled(pd.DataFrame(columns=list(FIT_COLUMNS)))
-    filled = [part for part in parts if len(part)] or parts[:1]
-    return pd.concat(filled, ignore_index=True)
-
-
-FIT_COLUMNS = ("participant_id", "outcome", "alpha", "delta", "gamma", "alpha_se", "delta_se", "gamma_se",
-               "improvement", "days_to_95", "residual_sd", "n", "flag")  # fmt: skip
-
-
-def _row(fit: CurveFit) -> dict[str, Any]:
-    errors = dict(zip(("alpha_se", "delta_se", "gamma_se"), fit.se, strict=True))
-    own = {name: getattr(fit, name) for name in FIT_COLUMNS if name in fit.__dataclass_fields__}
-    return own | errors

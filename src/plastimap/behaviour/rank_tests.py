@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +13,7 @@ from plastimap.behaviour.problems import BehaviourProblem
 Array = NDArray[np.float64]
 
 EXACT_UP_TO = 50
-"""Largest sample for which an exact p is computed; exact needs untied ranks."""
+"""Largest sample for which an exact p is computed; beyond it the asymptotic one is as good."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class RankTest:
         Normal approximation, variance corrected for ties, no continuity
         correction; positive = values (or the first sample) are larger.
     p_asymptotic, p_exact : float
-        Two-sided; p_exact is NaN with ties or more than `EXACT_UP_TO` values.
+        Two-sided; p_exact is that of the ranks as they are, ties included,
+        and NaN for more than `EXACT_UP_TO` values.
     """
 
     n: tuple[int, ...]
@@ -51,7 +51,7 @@ def signed_rank(first: ArrayLike, second: ArrayLike | None = None) -> RankTest:
 
     Zeros are left out (Wilcoxon's rule), pairs with a missing value too.
     """
-    from scipy.stats import norm, rankdata, wilcoxon
+    from scipy.stats import norm, rankdata
 
     values = np.asarray(first, dtype=np.float64)
     if second is not None:
@@ -67,30 +67,56 @@ def signed_rank(first: ArrayLike, second: ArrayLike | None = None) -> RankTest:
     positive = float(ranks[values > 0].sum())
     variance = n * (n + 1) * (2 * n + 1) / 24 - _tie_sum(ranks) / 48
     z = (positive - n * (n + 1) / 4) / math.sqrt(variance)
-    tied = np.unique(ranks).size < n
-    result: Any = None if tied or n > EXACT_UP_TO else wilcoxon(values, method="exact")
-    exact = math.nan if result is None else float(result.pvalue)
+    exact = math.nan if n > EXACT_UP_TO else _two_sided(_sign_sums(ranks), positive)
     return RankTest((n,), positive, z, float(2 * norm.sf(abs(z))), exact)
 
 
 def rank_sum(first: ArrayLike, second: ArrayLike) -> RankTest:
     """Wilcoxon's rank-sum (Mann–Whitney) test of two independent samples; missing values are left out."""
-    from scipy.stats import mannwhitneyu, norm, rankdata
+    from scipy.stats import norm, rankdata
 
     one, two = (values[np.isfinite(values)] for values in (_flat(first), _flat(second)))
     n, m = one.size, two.size
     if n == 0 or m == 0:
         return RankTest((n, m), math.nan, math.nan, math.nan, math.nan)
     ranks = rankdata(np.concatenate([one, two]))
-    u = float(ranks[:n].sum()) - n * (n + 1) / 2
+    ranked = float(ranks[:n].sum())
+    u = ranked - n * (n + 1) / 2
     total = n + m
     variance = n * m / 12 * (total + 1 - _tie_sum(ranks) / (total * (total - 1))) if total > 1 else 0.0
     if variance <= 0:
         return RankTest((n, m), u, 0.0, 1.0, 1.0)
     z = (u - n * m / 2) / math.sqrt(variance)
-    tied = np.unique(ranks).size < total
-    exact = math.nan if tied or total > EXACT_UP_TO else float(mannwhitneyu(one, two, method="exact").pvalue)
+    exact = math.nan if total > EXACT_UP_TO else _two_sided(_subset_sums(ranks, n), ranked)
     return RankTest((n, m), u, z, float(2 * norm.sf(abs(z))), exact)
+
+
+def _sign_sums(ranks: Array) -> Array:
+    """Probability of every sum of ranks (in halves) when each counts with probability ½."""
+    halves = np.rint(2 * ranks).astype(int)
+    chances = np.zeros(halves.sum() + 1)
+    chances[0] = 1.0
+    for rank in halves:
+        chances = 0.5 * chances
+        chances[rank:] += chances[: chances.size - rank].copy()
+    return chances
+
+
+def _subset_sums(ranks: Array, count: int) -> Array:
+    """Probability of every sum of ranks (in halves) of `count` members drawn without replacement."""
+    halves = np.rint(2 * ranks).astype(int)
+    ways = np.zeros((count + 1, halves.sum() + 1))
+    ways[0, 0] = 1.0
+    for rank in halves:
+        ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank].copy()
+    return ways[count] / ways[count].sum()
+
+
+def _two_sided(chances: Array, observed: float) -> float:
+    """Twice the smaller tail, at most 1."""
+    place = round(2 * observed)
+    tails = float(chances[: place + 1].sum()), float(chances[place:].sum())
+    return min(1.0, 2 * min(tails))
 
 
 def _flat(values: ArrayLike) -> Array:

@@ -28,10 +28,13 @@ class Score(NamedTuple):
         Correct step responses: share of cues answered within 90 ms, in percent.
     rt_ms : float
         Mean absolute distance of the answers from their cues; NaN without answers.
+    points_percent : float
+        Share of the possible points, as the game shows it: 2 within 45 ms, 1 within 90 ms, else 0.
     """
 
     csr_percent: float
     rt_ms: float
+    points_percent: float
 
 
 def score(cue_time: ArrayLike, response_time: ArrayLike) -> Score:
@@ -58,15 +61,8 @@ def score(cue_time: ArrayLike, response_time: ArrayLike) -> Score:
     answered = np.isfinite(distance)
     right = answered & (distance <= RIGHT_WITHIN_S + ROUNDING_S)
     rt_ms = float(1000 * distance[answered].mean()) if answered.any() else float("nan")
-    return Score(float(100 * right.mean()), rt_ms)
-
-
-def feedback_percent(cue_time: ArrayLike, response_time: ArrayLike) -> float:
-    """Percentage of the possible points that the game shows: 2 within 45 ms, 1 within 90 ms, else 0."""
-    distance = np.nan_to_num(_distance(cue_time, response_time), nan=np.inf)
-    points = np.where(distance <= RIGHT_WITHIN_S + ROUNDING_S, 1, 0)
-    points = np.where(distance <= TWO_POINTS_WITHIN_S + ROUNDING_S, 2, points)
-    return float(100 * points.mean() / 2)
+    points = right + (answered & (distance <= TWO_POINTS_WITHIN_S + ROUNDING_S)).astype(int)
+    return Score(float(100 * right.mean()), rt_ms, float(100 * points.mean() / 2))
 
 
 def _distance(cue_time: ArrayLike, response_time: ArrayLike) -> NDArray[np.float64]:

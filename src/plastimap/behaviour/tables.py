@@ -23,6 +23,9 @@ RESPONSE_COLUMNS = ("cue_time", "response_time")
 BOTH = "both"
 """Side of a table that has no `side` column."""
 
+SIDES = {"l": "left", "r": "right"}
+"""Short names of sides."""
+
 
 def read(path: PathLike) -> pd.DataFrame:
     """Read a behaviour table: a BIDS ``*_beh.tsv`` or a plain ``behaviour.tsv``.
@@ -120,7 +123,7 @@ def _tidy_one(frame: pd.DataFrame, outcomes: Sequence[str], days: Mapping[str, f
     table = frame.assign(day=_days(frame, days, source))
     if "side" not in table.columns:
         table["side"] = BOTH
-    table["side"] = table["side"].fillna(BOTH).str.lower()
+    table["side"] = table["side"].fillna(BOTH).str.lower().replace(SIDES)
     if set(RESPONSE_COLUMNS) <= set(table.columns):
         table = _scored(table, source)
     present = [outcome for outcome in outcomes if outcome in table.columns]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -32,10 +33,37 @@ def test_against_scipy_with_ties(rng: np.random.Generator) -> None:
     expected = stats.mannwhitneyu(one, two, method="asymptotic", use_continuity=False)
     found = rank_sum(one, two)
     assert (found.statistic, found.p_asymptotic) == pytest.approx((expected.statistic, expected.pvalue))
-    assert math.isnan(found.p_exact)
     differences = rng.integers(-3, 6, 20).astype(float)
     paired = stats.wilcoxon(differences, method="asymptotic", correction=False, zero_method="wilcox")
     assert signed_rank(differences).p_asymptotic == pytest.approx(paired.pvalue)
+
+
+def test_exact_p_without_ties_is_that_of_scipy(rng: np.random.Generator) -> None:
+    one, two = rng.normal(0, 1, 9), rng.normal(0.7, 1, 14)
+    assert rank_sum(one, two).p_exact == pytest.approx(stats.mannwhitneyu(one, two, method="exact").pvalue)
+    assert signed_rank(two).p_exact == pytest.approx(stats.wilcoxon(two, method="exact").pvalue)
+
+
+def test_exact_p_with_ties_by_hand() -> None:
+    # Ranks 1.5, 1.5, 3 with signs +, +, +: only the opposite is as far out, 2 of 8.
+    assert signed_rank([1.0, 1.0, 2.0]).p_exact == pytest.approx(2 / 8)
+    # Sums of two of the ranks 1.5, 1.5, 3.5, 3.5: 3 once, 5 four times, 7 once.
+    assert rank_sum([1.0, 1.0], [2.0, 2.0]).p_exact == pytest.approx(2 / 6)
+    assert math.isnan(rank_sum(np.arange(26.0), np.arange(26.0)).p_exact)
+
+
+def test_exact_p_with_ties_counts_all_arrangements(rng: np.random.Generator) -> None:
+    both = rng.integers(0, 5, 11).astype(float)
+    ranks = stats.rankdata(both)
+    sums = np.array([ranks[list(chosen)].sum() for chosen in itertools.combinations(range(11), 5)])
+    tails = (sums <= ranks[:5].sum()).mean(), (sums >= ranks[:5].sum()).mean()
+    assert rank_sum(both[:5], both[5:]).p_exact == pytest.approx(min(1, 2 * min(tails)))
+    values = both + 1
+    values[::3] *= -1
+    ranks = stats.rankdata(np.abs(values))
+    sums = np.array([ranks[np.array(signs)].sum() for signs in itertools.product([False, True], repeat=11)])
+    tails = (sums <= ranks[values > 0].sum()).mean(), (sums >= ranks[values > 0].sum()).mean()
+    assert signed_rank(values).p_exact == pytest.approx(min(1, 2 * min(tails)))
 
 
 def test_signs_and_pairs(rng: np.random.Generator) -> None:

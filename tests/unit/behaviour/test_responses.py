@@ -3,21 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plastimap.behaviour import BehaviourProblem, feedback_percent, score
+from plastimap.behaviour import BehaviourProblem, score
 
 
 def test_scores_by_hand() -> None:
     cues = [1.0, 2.0, 3.0, 4.0]
     answers = [1.09, 1.955, 3.2, np.nan]
-    csr, rt = score(cues, answers)
+    csr, rt, points = score(cues, answers)
     assert csr == 50
     assert rt == pytest.approx((90 + 45 + 200) / 3)
     # 1 + 2 + 0 + 0 of 8 points.
-    assert feedback_percent(cues, answers) == pytest.approx(100 * 3 / 8)
+    assert points == pytest.approx(100 * 3 / 8)
 
 
 def test_the_window_includes_its_border_and_nothing_beyond() -> None:
     assert score([0.5], [0.59]).csr_percent == 100
+    assert score([0.5, 0.5], [0.545, 0.4549]).points_percent == 75
     assert score([0.5], [0.5901]).csr_percent == 0
 
 
