@@ -1,0 +1,71 @@
+"""What predicts the ages of all regions: one model per region, or one graph network for all of them."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plastimap.brainage.parcels import Parcels
+from plastimap.brainage.problems import BrainageProblem
+from plastimap.brainage.regionwise import fit_regionwise
+
+Array = NDArray[np.float64]
+Method = Literal["gaussian_process", "ridge", "gcn"]
+METHODS: tuple[Method, ...] = ("gaussian_process", "ridge", "gcn")
+
+
+class Engine(Protocol):
+    """Predictor of all regions."""
+
+    @property
+    def regions(self) -> tuple[tuple[str, str], ...]:
+        """(network, hemisphere)."""
+        ...
+
+    def predict(self, values: ArrayLike, covariates: ArrayLike) -> tuple[Array, Array]:
+        """Age and standard deviation, each of shape (n, regions)."""
+        ...
+
+
+def fit_engine(
+    values: ArrayLike,
+    covariates: ArrayLike,
+    age: ArrayLike,
+    parcels: Parcels,
+    *,
+    groups: ArrayLike,
+    method: Method,
+    whole_graph: bool = False,
+    seed: int = 1,
+) -> tuple[Engine, tuple[Array, Array]]:
+    """Fit one.
+
+    Parameters
+    ----------
+    values : array-like, shape (n, p)
+    covariates : array-like, shape (n, q)
+    age : array-like, shape (n,)
+    parcels : Parcels
+    groups : array-like, shape (n,)
+        Who is left out together.
+    method : {"gaussian_process", "ridge", "gcn"}
+    whole_graph : bool
+        GCN alone.
+    seed : int
+
+    Returns
+    -------
+    Engine
+    left_out : tuple of ndarray
+        Age and standard deviation of the training data, each group without itself.
+    """
+    if whole_graph and method != "gcn":
+        raise BrainageProblem(f"whole_graph is for the graph network, not for {method}; leave it out")
+    if method == "gcn":
+        from plastimap.brainage.gcn import fit_gcn
+
+        return fit_gcn(values, covariates, age, parcels, groups=groups, whole_graph=whole_graph, seed=seed)
+    engine = fit_regionwise(values, covariates, age, parcels, method=method, seed=seed)
+    return engine, engine.left_out(groups)

@@ -1,0 +1,173 @@
+"""How far off a way of training is: people left out, sites left out, and sites left out but for some controls.
+
+Everything is learnt inside the folds. Leave-site-out is what counts for a new scanner; random folds flatter, because
+a site's look tells its people's age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plastimap.brainage.model import Settings, apply, train, with_local_controls
+from plastimap.brainage.problems import BrainageProblem
+from plastimap.brainage.results import long_table
+from plastimap.brainage.tables import ParcelTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Scheme = Literal["random", "sites"]
+
+FOLDS = 10
+
+YOUNG = 40.0
+"""Years; errors are told for either side of it, because most of an adult sample is younger."""
+
+
+def splits(
+    table: ParcelTable, scheme: Scheme, *, folds: int = FOLDS, seed: int = 1
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to train on and rows to test, nobody in both.
+
+    Parameters
+    ----------
+    table : ParcelTable
+    scheme : {"random", "sites"}
+        Random folds of people, or one site after the other.
+    folds : int
+        Of random folds.
+    seed : int
+    """
+    if scheme == "sites":
+        names, labels = table.site, list(np.unique(table.site))
+        if len(labels) < 2:
+            raise BrainageProblem("sites cannot be left out: there is one; evaluate with random folds")
+        marks = np.searchsorted(labels, names)
+    else:
+        people, number = np.unique(table.people["participant_id"].to_numpy(np.str_), return_inverse=True)
+        dealt = np.random.default_rng(seed).permutation(len(people)) % folds
+        marks = dealt[number]
+    for mark in np.unique(marks):
+        yield np.flatnonzero(marks != mark), np.flatnonzero(marks == mark)
+
+
+def cross_validate(
+    table: ParcelTable,
+    settings: Settings,
+    scheme: Scheme,
+    *,
+    controls: Sequence[int] = (0,),
+    folds: int = FOLDS,
+    seed: int = 1,
+) -> pd.DataFrame:
+    """Predict everybody by a model that has not seen them.
+
+    Parameters
+    ----------
+    table : ParcelTable
+    settings : Settings
+        Intervals are calibrated for people of known sites in random folds, of new sites when sites are left out.
+    scheme : {"random", "sites"}
+    controls : sequence of int
+        How many of a left-out site's people are drawn as its controls; more than one number = all in turn, from one
+        training. Without controls everybody is predicted.
+    folds, seed : int
+
+    Returns
+    -------
+    DataFrame
+        As :func:`plastimap.brainage.results.long_table`, with ``controls``, and ``compared``: whether a person is
+        never drawn as a control, so that all numbers of controls are told by the same people.
+    """
+    import pandas as pd
+
+    fitted = replace(settings, calibrate_for="new_sites" if scheme == "sites" else "known_sites")
+    most, parts = max(controls), list[pd.DataFrame]()
+    for number, (training, test) in enumerate(splits(table, scheme, folds=folds, seed=seed)):
+        drawn = np.random.default_rng([seed, number]).permutation(test)
+        compared = table.rows(np.sort(drawn[most:]))
+        model = train(table.rows(training), fitted)
+        for count in controls:
+            known = with_local_controls(model, table.rows(drawn[:count])) if count else model
+            judged = compared if count else table.rows(test)
+            if len(judged.people):
+                part = long_table(known, judged, apply(known, judged))
+                inside = part["participant_id"].isin(compared.people["participant_id"])
+                parts.append(part.assign(controls=count, compared=inside))
+    return pd.concat(parts, ignore_index=True)
+
+
+def scores(predictions: pd.DataFrame, by: Sequence[str] = ("controls", "network", "hemisphere")) -> pd.DataFrame:
+    """Errors per region and age group.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of :func:`cross_validate`.
+    by : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Those columns, ``ages`` (all, < 40, ≥ 40), ``n``, ``mae``, ``r``, ``r2``, ``bias_slope`` (of the gap on age),
+        ``coverage``, ``median_mae`` (of saying the median age of the people judged), and ``mae_corrected``,
+        ``r2_corrected``, ``bias_slope_corrected`` (which use the real age).
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    young = predictions["age"] < YOUNG
+    for label, mask in (("all", young | ~young), (f"< {YOUNG:g}", young), (f"≥ {YOUNG:g}", ~young)):
+        for keys, part in predictions[mask].groupby(list(by), sort=False):
+            rows.append({**dict(zip(by, keys, strict=True)), "ages": label, **score(part)})
+    return pd.DataFrame(rows)
+
+
+def score(part: pd.DataFrame) -> dict[str, float]:
+    """Errors of one region's predictions; see :func:`scores`."""
+    known = part[part["predicted_age"].notna()]
+    age, found = known["age"].to_numpy(np.float64), known["predicted_age"].to_numpy(np.float64)
+    corrected = known["predicted_age_corrected"].to_numpy(np.float64)
+    inside = (known["lower"] <= known["age"]) & (known["age"] <= known["upper"])
+    varied = len(age) > 2 and age.std() > 0 and found.std() > 0
+    return {
+        "n": len(age),
+        "mae": float(np.abs(found - age).mean()) if len(age) else np.nan,
+        "r": float(np.corrcoef(found, age)[0, 1]) if varied else np.nan,
+        "r2": _r2(age, found),
+        "bias_slope": _slope(age, found - age),
+        "coverage": float(inside.mean()) if len(age) else np.nan,
+        "median_mae": float(np.abs(age - np.median(age)).mean()) if len(age) else np.nan,
+        "mae_corrected": float(np.abs(corrected - age).mean()) if len(age) else np.nan,
+        "r2_corrected": _r2(age, corrected),
+        "bias_slope_corrected": _slope(age, corrected - age),
+    }
+
+
+def summary(predictions: pd.DataFrame) -> dict[str, Any]:
+    """Errors of the whole brain and the mean over regions, per number of controls, as a model's card holds them."""
+    table, found = scores(predictions), dict[str, Any]()
+    for (controls, ages), part in table.groupby(["controls", "ages"], sort=False):
+        numbers = [name for name in part if name not in ("controls", "ages", "network", "hemisphere")]
+        whole = part[part["hemisphere"] == "B"]
+        regions = part[part["hemisphere"] != "B"]
+        found[f"controls {controls}, ages {ages}"] = {
+            **({"whole brain": whole[numbers].iloc[0].to_dict()} if len(whole) else {}),
+            **({"mean of regions": regions[numbers].mean().to_dict()} if len(regions) else {}),
+        }
+    return found
+
+
+def _slope(age: NDArray[np.float64], gap: NDArray[np.float64]) -> float:
+    centred = age - age.mean() if len(age) else age
+    return float(centred @ gap / (centred @ centred)) if len(age) > 2 and centred.any() else float("nan")
+
+
+def _r2(age: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+    spread = ((age - age.mean()) ** 2).sum() if len(age) else 0.0
+    return float(1 - ((found - age) ** 2).sum() / spread) if spread else float("nan")

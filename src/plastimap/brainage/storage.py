@@ -1,0 +1,231 @@
+"""A model on disk: numbers in ``model.safetensors``, everything else in the card ``model.json`` beside it.
+
+Nothing is unpickled. The card says what a user has to know before trusting the model: on whom it was trained, how far
+off it was on people and sites left out, with and without the correction of age bias, and under which licence the
+training data came. A model of Gaussian processes or ridge holds the standardised parcels of its training people: it is
+personal data and shared as such.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plastimap.brainage.calibration import Calibration, Errors
+from plastimap.brainage.engines import Engine
+from plastimap.brainage.gaussian_process import GaussianProcess
+from plastimap.brainage.gcn import GraphNetwork, Layout
+from plastimap.brainage.harmonise import Harmoniser, Shift
+from plastimap.brainage.lesions import Normal
+from plastimap.brainage.model import BrainAgeModel, Settings
+from plastimap.brainage.parcels import Parcels
+from plastimap.brainage.problems import BrainageProblem
+from plastimap.brainage.regionwise import Member, RegionModel, Regionwise
+from plastimap.brainage.ridge import Ridge
+from plastimap.provenance import software
+from plastimap.writing import PathLike, replacing, write_json
+
+FORMAT = "plastimap brain age 1"
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def card_beside(file: PathLike) -> Path:
+    """The card of a model file."""
+    return Path(file).with_suffix(".json")
+
+
+def save_model(
+    file: PathLike,
+    model: BrainAgeModel,
+    *,
+    data: str,
+    licence: str,
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model and its card, each whole or not at all.
+
+    Parameters
+    ----------
+    file : path-like
+        Ends in ``.safetensors``.
+    model : BrainAgeModel
+    data, licence : str
+        What it was trained on, and the terms of those data.
+    metrics : mapping, optional
+        Errors on people left out.
+    """
+    from safetensors.numpy import save
+
+    tensors = _tensors(model)
+    card = {"format": FORMAT, **_card(model), "training_data": data, "licence_of_training_data": licence}
+    card |= {"metrics": metrics or {}, "software": software()}
+    write_json(card_beside(file), card)
+    with replacing(file) as beside:
+        beside.write_bytes(save({name: np.ascontiguousarray(one) for name, one in tensors.items()}))
+
+
+def load_model(file: PathLike) -> BrainAgeModel:
+    """Read a model.
+
+    Raises
+    ------
+    BrainageProblem
+        If the file or its card is missing, broken, or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    card = read_card(file)
+    try:
+        tensors = load_file(file)
+    except FileNotFoundError as error:
+        raise BrainageProblem(f"{file}: no such model; train one first (plastimap brainage train)") from error
+    except SafetensorError as error:
+        raise BrainageProblem(f"{file}: no safetensors file ({error}); copy it again") from error
+    try:
+        return _model(card, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrainageProblem(f"{file}: it and its card do not belong together ({error}); copy both again") from error
+
+
+def read_card(file: PathLike) -> dict[str, Any]:
+    """Read the card of a model file."""
+    place = card_beside(file)
+    try:
+        card = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BrainageProblem(f"{place}: the model's card is missing; it belongs beside the model") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BrainageProblem(f"{place}: the model's card is no JSON ({error})") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        found = card.get("format") if isinstance(card, dict) else None
+        raise BrainageProblem(f"{place}: format {found!r}, wanted {FORMAT!r}; train the model with this version")
+    return card
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+def _card(model: BrainAgeModel) -> dict[str, Any]:
+    names = ("names", "hemispheres", "networks", "measures")
+    return {
+        "settings": asdict(model.settings),
+        "regions": [list(region) for region in model.regions],
+        "parcels": {name: list(getattr(model.parcels, name)) for name in names},
+        "fingerprint": model.parcels.fingerprint,
+        "age_range_years": list(model.age_range),
+        "people_per_site": dict(model.sites),
+        "harmonised_sites": list(model.harmoniser.sites),
+        "sites_with_controls": list(model.calibration.sites),
+        "members": [[one.scale for one in region.members] for region in model.engine.models]
+        if isinstance(model.engine, Regionwise)
+        else [],
+        "notes": list(model.notes),
+    }
+
+
+def _tensors(model: BrainAgeModel) -> Tensors:
+    harmoniser, calibration = model.harmoniser, model.calibration
+    out: Tensors = {
+        "parcels/edges": model.parcels.edges,
+        "usual": model.usual,
+        "normal/mean": model.normal.mean,
+        "normal/covariance": model.normal.covariance,
+        "calibration/between": calibration.between,
+        "calibration/within": calibration.within,
+    }
+    out |= {f"harmoniser/{name}": getattr(harmoniser, name) for name in ("age", "slopes", "sd", "between")}
+    for number, shift in enumerate(harmoniser.sites.values()):
+        out |= {f"harmoniser/{number}/location": shift.location, f"harmoniser/{number}/spread": shift.spread}
+    for kind in ("new", "local"):
+        out |= {f"calibration/{kind}/{name}": one for name, one in asdict(getattr(calibration, kind)).items()}
+    out |= {f"calibration/site/{number}": one for number, one in enumerate(calibration.sites.values())}
+    return out | _engine_tensors(model.engine)
+
+
+def _engine_tensors(engine: Engine) -> Tensors:
+    if isinstance(engine, GraphNetwork):
+        out: Tensors = {f"gcn/{name}": one for name, one in engine.weights.items()}
+        out |= {f"gcn_layout/{name}": one for name, one in asdict(engine.layout).items()}
+        scalars = np.array([engine.level, engine.spread])
+        return out | {"gcn_frame/centre": engine.centre, "gcn_frame/scale": engine.scale, "gcn_frame/target": scalars}
+    assert isinstance(engine, Regionwise)
+    out = {f"region/{r}/columns": columns for r, columns in enumerate(engine.columns)}
+    for r, region in enumerate(engine.models):
+        for m, member in enumerate(region.members):
+            place = f"region/{r}/{m}/"
+            out |= {place + "centre": member.centre, place + "rotation": member.rotation}
+            fields = vars(member.regressor).items()
+            # Inverses are cached beside the fields; they are remade when needed.
+            kept = {name: one for name, one in fields if name in type(member.regressor).__dataclass_fields__}
+            out |= {place + name: np.asarray(one, dtype=np.float64) for name, one in kept.items()}
+    return out
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+def _model(card: Mapping[str, Any], tensors: Tensors) -> BrainAgeModel:
+    columns = (tuple(card["parcels"][name]) for name in ("names", "hemispheres", "networks", "measures"))
+    parcels = Parcels(*columns, edges=tensors["parcels/edges"])
+    if parcels.fingerprint != card["fingerprint"]:
+        raise ValueError("parcels were changed")
+    given: dict[str, Any] = {**card["settings"], "covariates": tuple(card["settings"]["covariates"])}
+    settings = Settings(**given)
+    return BrainAgeModel(
+        parcels=parcels,
+        settings=settings,
+        engine=_engine(card, tensors),
+        harmoniser=_harmoniser(card, tensors),
+        normal=Normal(tensors["normal/mean"], tensors["normal/covariance"]),
+        usual=tensors["usual"],
+        calibration=_calibration(card, tensors),
+        age_range=(card["age_range_years"][0], card["age_range_years"][1]),
+        sites=dict(card["people_per_site"]),
+        notes=tuple(card["notes"]),
+    )
+
+
+def _harmoniser(card: Mapping[str, Any], tensors: Tensors) -> Harmoniser:
+    sites = {
+        name: Shift(tensors[f"harmoniser/{number}/location"], tensors[f"harmoniser/{number}/spread"])
+        for number, name in enumerate(card["harmonised_sites"])
+    }
+    frame = {name: tensors[f"harmoniser/{name}"] for name in ("age", "slopes", "sd", "between")}
+    return Harmoniser(card["settings"]["harmonise"], **frame, sites=sites)
+
+
+def _calibration(card: Mapping[str, Any], tensors: Tensors) -> Calibration:
+    errors = {
+        kind: Errors(**{name: tensors[f"calibration/{kind}/{name}"] for name in Errors.__dataclass_fields__})
+        for kind in ("new", "local")
+    }
+    sites = {name: tensors[f"calibration/site/{number}"] for number, name in enumerate(card["sites_with_controls"])}
+    variances = (tensors["calibration/between"], tensors["calibration/within"])
+    return Calibration(errors["new"], errors["local"], *variances, len(card["people_per_site"]), sites)
+
+
+def _engine(card: Mapping[str, Any], tensors: Tensors) -> Engine:
+    regions = tuple((network, side) for network, side in card["regions"])
+    if card["settings"]["method"] == "gcn":
+        weights = {name.removeprefix("gcn/"): one for name, one in tensors.items() if name.startswith("gcn/")}
+        layout = Layout(*(tensors[f"gcn_layout/{name}"] for name in ("slots", "adjacency", "pooling")))
+        level, spread = map(float, tensors["gcn_frame/target"])
+        frame = (tensors["gcn_frame/centre"], tensors["gcn_frame/scale"])
+        return GraphNetwork(regions, layout, weights, *frame, level, spread)
+    kind = Ridge if card["settings"]["method"] == "ridge" else GaussianProcess
+    models: list[RegionModel] = []
+    for r, scales in enumerate(card["members"]):
+        members = [_member(tensors, f"region/{r}/{m}/", kind, scale) for m, scale in enumerate(scales)]
+        models.append(RegionModel(tuple(members)))
+    columns = tuple(tensors[f"region/{r}/columns"] for r in range(len(regions)))
+    return Regionwise(regions, columns, tuple(models))
+
+
+def _member(tensors: Tensors, place: str, kind: type[Ridge] | type[GaussianProcess], scale: str) -> Member:
+    fields = {name: tensors[place + name] for name in kind.__dataclass_fields__}
+    plain = {name: float(one) if one.ndim == 0 else one for name, one in fields.items()}
+    return Member(scale, tensors[place + "centre"], tensors[place + "rotation"], kind(**plain))  # type: ignore[arg-type]

@@ -1,0 +1,227 @@
+"""Tables of people × parcels: read, put in the order of the parcels, and checked whole before anything is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plastimap.brainage.parcels import PLAUSIBLE, Parcels, folded, listed
+from plastimap.brainage.problems import BrainageProblem
+from plastimap.writing import PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ADULT = (18.0, 110.0)
+"""Years; a brain that still grows has another relation to age, and no model here was made for it."""
+
+SEXES = {"m": 1.0, "male": 1.0, "f": 0.0, "female": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+"""Words for sex → the number that models use; numbers 0 and 1 stay as they are."""
+
+SHARE_IMPLAUSIBLE = 0.01
+"""Share of values outside the plausible range from which on it is another unit, not a few bad scans."""
+
+
+@dataclass(frozen=True)
+class ParcelTable:
+    """People × parcels.
+
+    Attributes
+    ----------
+    people : DataFrame
+        ``participant_id`` (``sub-…``), ``age`` (years), ``sex`` (0, 1; NaN unknown), ``site``; ``session`` and
+        whatever else the file had.
+    values : ndarray, shape (n, p)
+        In the order of the parcels; NaN = missing.
+    parcels : Parcels
+    notes : tuple of str
+        What was repaired or taken for granted.
+    """
+
+    people: pd.DataFrame
+    values: NDArray[np.float64]
+    parcels: Parcels
+    notes: tuple[str, ...] = ()
+
+    @property
+    def age(self) -> NDArray[np.float64]:
+        """Years."""
+        return self.people["age"].to_numpy(np.float64)
+
+    @property
+    def site(self) -> NDArray[np.str_]:
+        """Name of each person's site."""
+        return self.people["site"].to_numpy(np.str_)
+
+    def covariates(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Columns of the people, shape (n, q)."""
+        missing = [name for name in names if name not in self.people]
+        if missing:
+            raise BrainageProblem(f"the table of people has no column {', '.join(missing)}")
+        return self.people[list(names)].to_numpy(np.float64).reshape(len(self.people), len(names))
+
+    def rows(self, chosen: ArrayLike) -> ParcelTable:
+        """Some of the people, by place or by a mask."""
+        where = np.asarray(chosen)
+        where = np.flatnonzero(where) if where.dtype == np.bool_ else where
+        return replace(self, people=self.people.iloc[where].reset_index(drop=True), values=self.values[where])
+
+
+def read_parcel_table(file: PathLike, parcels: Parcels, *, people: PathLike | None = None) -> ParcelTable:
+    """Read a wide table: one row per person (and session), one column per parcel.
+
+    Tab- or comma-separated, gzipped or not. Columns of parcels are found however they are spelled
+    (``lh_G_and_S_frontomargin_thickness``, ``lh_g&s_frontomargin``).
+
+    Parameters
+    ----------
+    file : path-like
+    parcels : Parcels
+    people : path-like, optional
+        ``participants.tsv`` with age, sex and site, where the table has none; its other columns come along.
+
+    Raises
+    ------
+    BrainageProblem
+        With everything that is wrong.
+    """
+    table = read_text_table(file)
+    if people is not None:
+        table = _with_people(table, read_text_table(people), people)
+    return as_parcel_table(table, parcels, name=str(file))
+
+
+def read_text_table(file: PathLike) -> pd.DataFrame:
+    """Read TSV or CSV (by its first line); ``participant_id`` and ``session`` are text, ``n/a`` is missing."""
+    import pandas as pd
+
+    path = Path(file)
+    if not path.is_file():
+        raise BrainageProblem(f"{path}: no such file")
+    head = pd.read_csv(path, sep="\t", nrows=0)
+    separator = "\t" if len(head.columns) > 1 else ","
+    text = dict.fromkeys(("participant_id", "session", "session_id", "site"), str)
+    table = pd.read_csv(path, sep=separator, na_values=["n/a"], dtype=text)
+    return table.rename(columns={"session_id": "session"})
+
+
+def as_parcel_table(table: pd.DataFrame, parcels: Parcels, *, name: str = "the table") -> ParcelTable:
+    """Bring a wide table into the order of the parcels, and check it.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``participant_id``, ``age``, ``sex``, ``site``, and a column per parcel.
+    parcels : Parcels
+    name : str
+        What messages call the table.
+
+    Raises
+    ------
+    BrainageProblem
+        With everything that is wrong.
+    """
+    import pandas as pd
+
+    by_name = {folded(str(column)): str(column) for column in table}
+    found = list(_column_problems(table, parcels, by_name, name))
+    if found:
+        raise BrainageProblem(found)
+    columns = [by_name[folded(parcel)] for parcel in parcels.names]
+    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    people, notes = _people(table.drop(columns=columns))
+    found = [*_people_problems(people, name), *_value_problems(values, parcels, name)]
+    if found:
+        raise BrainageProblem(found)
+    values, repaired = _plausible(values, parcels)
+    return ParcelTable(people, values, parcels, (*notes, *repaired))
+
+
+def _with_people(table: pd.DataFrame, people: pd.DataFrame, file: PathLike) -> pd.DataFrame:
+    if "participant_id" not in people or "participant_id" not in table:
+        raise BrainageProblem(f"{file}: it cannot be joined without the column participant_id in both tables")
+    ours, theirs = table.copy(), people.copy()
+    for one in (ours, theirs):
+        one["participant_id"] = _labels(one["participant_id"])
+    keys = [key for key in ("participant_id", "session") if key in ours and key in theirs]
+    own = [column for column in theirs if column in keys or column not in ours]
+    return ours.merge(theirs[own].drop_duplicates(keys), on=keys, how="left", validate="many_to_one")
+
+
+def _labels(column: pd.Series) -> pd.Series:
+    return "sub-" + column.astype(str).str.removeprefix("sub-")
+
+
+def _column_problems(table: pd.DataFrame, parcels: Parcels, by_name: dict[str, str], name: str) -> Iterator[str]:
+    needed = [column for column in ("participant_id", "age") if column not in table]
+    if needed:
+        yield f"{name}: no column {', '.join(needed)}; add it, or name the table of participants beside it"
+    missing = [parcel for parcel in parcels.names if folded(parcel) not in by_name]
+    if missing:
+        yield f"{name}: {len(missing)} of {len(parcels.names)} parcels have no column: {listed(missing)}"
+    if len(by_name) < len(table.columns):
+        yield f"{name}: columns that read as the same parcel; each may be there once"
+
+
+def _people(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Identifiers, ages, sexes and sites as models take them."""
+    import pandas as pd
+
+    people, notes = table.reset_index(drop=True).copy(), list[str]()
+    people["participant_id"] = _labels(people["participant_id"])
+    people["age"] = pd.to_numeric(people["age"], errors="coerce")
+    if "sex" not in people:
+        people["sex"] = np.nan
+        notes.append("Sex is not known: models that use it take the mean of their training data.")
+    people["sex"] = people["sex"].astype(str).str.strip().str.lower().map(SEXES).astype(float)
+    if "site" not in people:
+        people["site"] = "one"
+        notes.append("No column site: everybody counts as of one site.")
+    people["site"] = people["site"].fillna("unnamed").astype(str)
+    return people, notes
+
+
+def _people_problems(people: pd.DataFrame, name: str) -> Iterator[str]:
+    keys = ["participant_id", *(["session"] if "session" in people else [])]
+    twice = people.loc[people.duplicated(keys), "participant_id"].unique()
+    if len(twice):
+        yield f"{name}: more than one row for {listed(twice)}; keep one per person and session"
+    without = people.loc[people["age"].isna(), "participant_id"]
+    if len(without):
+        yield f"{name}: no age (in years) for {listed(without)}; add it, or leave them out"
+    outside = people.loc[people["age"].notna() & ~people["age"].between(*ADULT), "participant_id"]
+    if len(outside):
+        yield f"{name}: ages outside {ADULT[0]:g}–{ADULT[1]:g} years: {listed(outside)}; models here are for adults"
+
+
+def _value_problems(values: NDArray[np.float64], parcels: Parcels, name: str) -> Iterator[str]:
+    empty = [parcel for parcel, column in zip(parcels.names, values.T, strict=True) if np.isnan(column).all()]
+    if empty and len(values):
+        yield f"{name}: parcels without a single number: {listed(empty)}"
+    for measure, (low, high, unit) in PLAUSIBLE.items():
+        mine = values[:, [one == measure for one in parcels.measures]]
+        known = mine[np.isfinite(mine)]
+        wrong = (known <= low) | (known > high)
+        if known.size and wrong.mean() > SHARE_IMPLAUSIBLE:
+            yield (
+                f"{name}: {100 * wrong.mean():.0f} % of the values of {measure} are outside {low:g}–{high:g} {unit} "
+                f"(median {np.median(known):g}); give them in {unit}"
+            )
+
+
+def _plausible(values: NDArray[np.float64], parcels: Parcels) -> tuple[NDArray[np.float64], list[str]]:
+    """Set single impossible values to missing, and say how many."""
+    out, notes = np.where(np.isfinite(values), values, np.nan), list[str]()
+    for measure, (low, high, unit) in PLAUSIBLE.items():
+        mine = np.array([one == measure for one in parcels.measures])
+        with np.errstate(invalid="ignore"):
+            wrong = mine & ((out <= low) | (out > high))
+        if wrong.any():
+            notes.append(f"{int(wrong.sum())} values of {measure} outside {low:g}–{high:g} {unit} count as missing.")
+        out[wrong] = np.nan
+    return out, notes

@@ -1,0 +1,135 @@
+"""Closed forms against doing it the long way; peers; sites' shifts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+from plastimap.brainage.calibration import calibrate
+from plastimap.brainage.evaluate import cross_validate, scores, splits, summary
+from plastimap.brainage.gaussian_process import GaussianProcess, fit_gaussian_process
+from plastimap.brainage.harmonise import fit_harmoniser
+from plastimap.brainage.model import Settings
+from plastimap.brainage.problems import BrainageProblem
+from plastimap.brainage.ridge import fit_ridge
+from plastimap.brainage.tables import ParcelTable
+
+
+@pytest.fixture
+def data(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    x = rng.normal(size=(80, 4))
+    return x, np.sin(x[:, 0]) + 0.5 * x[:, 1] + rng.normal(0, 0.2, 80)
+
+
+def test_the_process_says_what_scikit_learn_says(data: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = data
+    ours = fit_gaussian_process(x, y)
+    a, length, b, noise = ours.kernel
+    kernel = ConstantKernel(a) * RBF(length * 2) + ConstantKernel(b / 4) * DotProduct(1e-9) + WhiteKernel(noise)
+    theirs = GaussianProcessRegressor(kernel, optimizer=None).fit(x, ours.target)
+    mean, sd = theirs.predict(x[:10] + 0.1, return_std=True)
+    found = ours.predict(x[:10] + 0.1)
+    np.testing.assert_allclose((found[0] - ours.level) / ours.spread, mean, atol=1e-6)
+    np.testing.assert_allclose(found[1] / ours.spread, sd, atol=1e-6)
+
+
+def test_the_kernel_is_at_least_as_likely_as_scikit_learns(data: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = data
+    ours = fit_gaussian_process(x, y)
+    kernel = ConstantKernel(0.5) * RBF(1.6) + ConstantKernel(0.05) * DotProduct(1e-9, "fixed") + WhiteKernel(0.1)
+    theirs = GaussianProcessRegressor(kernel, n_restarts_optimizer=2, random_state=1).fit(x, ours.target)
+    a, length, b, noise = ours.kernel
+    at_ours = np.log([a, length * 2, b / 4, noise])
+    assert theirs.log_marginal_likelihood(at_ours) > theirs.log_marginal_likelihood_value_ - 0.5
+
+
+def test_what_is_left_out_is_what_a_fit_without_it_says(data: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = data
+    groups = np.arange(80) % 7
+    whole = fit_gaussian_process(x, y)
+    ridge = fit_ridge(x, y)
+    rows = groups == 3
+    part = GaussianProcess(x[~rows], whole.target[~rows], whole.level, whole.spread, whole.kernel)
+    for one, other in zip(whole.left_out(groups), part.predict(x[rows]), strict=True):
+        np.testing.assert_allclose(one[rows], other, rtol=1e-5, atol=1e-6)
+    gram = x[~rows].T @ x[~rows] + ridge.penalty * np.eye(4)
+    slopes = np.linalg.solve(gram, x[~rows].T @ ridge.target[~rows])
+    np.testing.assert_allclose(ridge.left_out(groups)[0][rows], ridge.level + x[rows] @ slopes, rtol=1e-8)
+
+
+def test_intervals_and_bias_of_known_errors(rng: np.random.Generator) -> None:
+    age = rng.uniform(20, 80, 5000)
+    predicted = (50 + 0.5 * (age - 50) + rng.normal(0, 5, 5000))[:, None]
+    found = calibrate(age, predicted, np.full_like(predicted, 3.0), np.arange(5000) % 10, coverage=0.9)
+    assert found.new.slope[0] == pytest.approx(0.5, abs=0.02)
+    assert found.new.intercept[0] == pytest.approx(25, abs=1)
+    low, high = found.interval(predicted, np.full_like(predicted, 3.0), np.full(5000, "0"))
+    inside = (low[:, 0] <= age) & (age <= high[:, 0])
+    assert inside.mean() == pytest.approx(0.9, abs=0.002)
+
+
+@pytest.mark.parametrize("method", ["location", "combat"])
+def test_shifts_of_sites_are_taken_off(rng: np.random.Generator, method: str) -> None:
+    site = np.repeat(np.array(["a", "b", "c", "d"]), 60)
+    age = rng.uniform(20, 80, 240) + 15 * (site == "d")
+    shift = {"a": 0.0, "b": 0.4, "c": -0.3, "d": 0.2}
+    base = 3 - 0.01 * age[:, None] + rng.normal(0, 0.1, (240, 8))
+    values = base + np.array([shift[one] for one in site])[:, None]
+    harmoniser = fit_harmoniser(values, age, np.zeros(240), site, method=method)  # type: ignore[arg-type]
+    out = harmoniser.apply(values, site) + 0.01 * age[:, None]
+    means = [out[site == one].mean() for one in "abcd"]
+    # Shifts of up to 0.4 are left with chance (0.1/√480 = 0.005) and what shrinkage keeps.
+    assert np.ptp(means) < 0.04
+    unknown = harmoniser.apply(values, np.full(240, "new"))
+    np.testing.assert_array_equal(unknown, values)
+
+
+def test_a_new_site_is_learnt_from_its_controls(rng: np.random.Generator) -> None:
+    site = np.repeat(np.array(["a", "b", "c", "d"]), 60)
+    age = rng.uniform(20, 80, 260)
+    values = 3 - 0.01 * age[:, None] + rng.normal(0, 0.1, (260, 8))
+    values[:240] += np.repeat([0.0, 0.4, -0.3, 0.2], 60)[:, None]
+    values[240:] += 0.5
+    known = fit_harmoniser(values[:240], age[:240], np.zeros(240), site)
+    more = known.with_site("new", values[240:], age[240:], np.zeros(20))
+    moved = values[240:] - more.apply(values[240:], np.full(20, "new"))
+    assert moved.mean() == pytest.approx(0.5 - 0.075, abs=0.06)
+    assert "new" not in known.sites
+
+
+def test_nobody_trains_and_is_tested(healthy: ParcelTable) -> None:
+    for scheme in ("random", "sites"):
+        tested = list[int]()
+        for training, test in splits(healthy, scheme):  # type: ignore[arg-type]
+            assert not set(training) & set(test)
+            if scheme == "sites":
+                assert not set(healthy.site[training]) & set(healthy.site[test])
+            tested += test.tolist()
+        assert sorted(tested) == list(range(200))
+
+
+def test_sessions_of_a_person_stay_together(healthy: ParcelTable) -> None:
+    twice = healthy.rows(np.repeat(np.arange(200), 2))
+    names = twice.people["participant_id"].to_numpy()
+    for training, test in splits(twice, "random"):
+        assert not set(names[training]) & set(names[test])
+
+
+def test_scores_tell_both_errors_and_the_median(healthy: ParcelTable) -> None:
+    found = cross_validate(healthy, Settings(method="ridge"), "sites", controls=(0, 10))
+    table = scores(found)
+    assert {"mae", "mae_corrected", "median_mae", "coverage"} <= set(table)
+    everybody = found[(found["controls"] == 0) & (found["hemisphere"] == "B")]
+    assert len(everybody) == 200
+    assert table["mae"].notna().all()
+    one = summary(found)["controls 0, ages all"]
+    assert one["whole brain"]["mae"] < one["whole brain"]["median_mae"]
+    # Correction uses the real age: its error is smaller for free.
+    assert one["mean of regions"]["mae_corrected"] < one["mean of regions"]["mae"]
+
+
+def test_one_site_cannot_be_left_out(healthy: ParcelTable) -> None:
+    with pytest.raises(BrainageProblem, match="there is one"):
+        list(splits(healthy.rows(healthy.site == "site0"), "sites"))

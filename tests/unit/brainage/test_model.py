@@ -1,0 +1,139 @@
+"""Models: ages of people not seen, locality, intervals, storage, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plastimap.brainage.model import BrainAgeModel, Settings, apply, train, with_local_controls
+from plastimap.brainage.problems import BrainageProblem
+from plastimap.brainage.results import long_table
+from plastimap.brainage.storage import card_beside, load_model, read_card, save_model
+from plastimap.brainage.tables import ParcelTable
+
+KNOWN = Settings(calibrate_for="known_sites")
+
+
+@pytest.fixture(scope="module", params=["gaussian_process", "ridge"])
+def model(request: pytest.FixtureRequest, healthy: ParcelTable) -> BrainAgeModel:
+    return train(healthy, replace(KNOWN, method=request.param))
+
+
+def test_ages_of_new_people_are_found_within_the_noise(model: BrainAgeModel, others: ParcelTable) -> None:
+    found = apply(model, others)
+    error = np.abs(found.age - others.age[:, None]).mean(axis=0)
+    # Noise of 0.1 mm over 4 parcels and 0.05 mm shared is 12 years at 0.006 mm a year; guessing the mean is 15.
+    assert (error[:-1] < 11).all()
+    assert error[-1] < 8
+
+
+def test_intervals_hold_what_they_promise(model: BrainAgeModel, others: ParcelTable) -> None:
+    found = apply(model, others)
+    inside = (found.lower <= others.age[:, None]) & (others.age[:, None] <= found.upper)
+    # 120 people × 7 regions that share noise: a binomial SD of about 2.7 % for one region.
+    assert 0.84 <= inside.mean() <= 0.96
+
+
+def test_a_change_elsewhere_does_not_reach_a_region(model: BrainAgeModel, others: ParcelTable) -> None:
+    before = apply(model, others).age
+    for number, region in enumerate(others.parcels.regions):
+        values = others.values.copy()
+        values[:, others.parcels.members(region)] -= 0.5
+        moved = np.abs(apply(model, replace(others, values=values)).age - before).max(axis=0)
+        local = np.delete(moved[:-1], number)
+        assert local.max() < 1e-6
+        assert moved[number] > 1
+        assert moved[-1] > 0.1  # the whole brain is not local, and says so by its name
+
+
+def test_the_correction_takes_the_bias_of_age_off(model: BrainAgeModel, others: ParcelTable) -> None:
+    found = apply(model, others)
+    slope = [np.polyfit(others.age, gap, 1)[0] for gap in (found.age - others.age[:, None]).T]
+    corrected = [np.polyfit(others.age, gap, 1)[0] for gap in (found.age - found.expected).T]
+    assert np.abs(corrected).mean() < 0.1
+    assert np.abs(corrected).mean() < np.abs(slope).mean()
+
+
+def test_a_model_on_disk_says_the_same(model: BrainAgeModel, others: ParcelTable, tmp_path: Path) -> None:
+    place = tmp_path / "model.safetensors"
+    save_model(place, model, data="simulated", licence="none", metrics={"mae": 1.0})
+    again = apply(load_model(place), others)
+    before = apply(model, others)
+    np.testing.assert_allclose(again.age, before.age, rtol=1e-10)
+    np.testing.assert_allclose(again.lower, before.lower, rtol=1e-10)
+    np.testing.assert_allclose(again.expected, before.expected, rtol=1e-10)
+    card = read_card(place)
+    assert card["licence_of_training_data"] == "none"
+    assert sum(card["people_per_site"].values()) == 200
+
+
+def test_a_broken_model_is_refused_in_words(model: BrainAgeModel, tmp_path: Path) -> None:
+    place = tmp_path / "model.safetensors"
+    save_model(place, model, data="simulated", licence="none")
+    place.write_bytes(place.read_bytes()[:100])
+    with pytest.raises(BrainageProblem, match="safetensors"):
+        load_model(place)
+    card_beside(place).write_text("{}")
+    with pytest.raises(BrainageProblem, match="format"):
+        load_model(place)
+    card_beside(place).unlink()
+    with pytest.raises(BrainageProblem, match="card is missing"):
+        load_model(place)
+
+
+def test_other_parcels_are_refused(model: BrainAgeModel, others: ParcelTable) -> None:
+    kept = np.arange(1, len(others.parcels.names))
+    fewer = replace(others, parcels=others.parcels.only(kept), values=others.values[:, kept])
+    with pytest.raises(BrainageProblem, match="other parcels"):
+        apply(model, fewer)
+    turned = replace(others, parcels=others.parcels.only(np.arange(len(others.parcels.names))[::-1]))
+    with pytest.raises(BrainageProblem, match="order or networks"):
+        apply(model, turned)
+
+
+def test_local_controls_take_the_shift_of_a_new_site_off(healthy: ParcelTable, others: ParcelTable) -> None:
+    model = train(healthy, Settings(method="ridge"))
+    moved = replace(others, values=others.values - 0.12, people=others.people.assign(site="new"))
+    controls, rest = moved.rows(np.arange(20)), moved.rows(np.arange(20, 120))
+    raw = apply(model, rest)
+    known = apply(with_local_controls(model, controls), rest)
+    assert any("new" in note and "controls" in note for note in raw.notes)
+    assert not any("without controls" in note for note in known.notes)
+    gap = np.abs((raw.age - rest.age[:, None]).mean(axis=0))
+    assert (np.abs((known.age - rest.age[:, None]).mean(axis=0)) < gap).all()
+
+
+def test_few_controls_warn_and_change_nothing(healthy: ParcelTable, others: ParcelTable) -> None:
+    model = train(healthy, Settings(method="ridge"))
+    new = replace(others, people=others.people.assign(site="new"))
+    known = with_local_controls(model, new.rows(np.arange(9)))
+    np.testing.assert_array_equal(apply(known, new).age, apply(model, new).age)
+    assert any("9 controls" in note for note in known.notes)
+
+
+def test_too_few_people_are_refused(healthy: ParcelTable) -> None:
+    with pytest.raises(BrainageProblem, match="too few"):
+        train(healthy.rows(np.arange(39)))
+
+
+def test_a_missing_covariate_is_named(healthy: ParcelTable) -> None:
+    with pytest.raises(BrainageProblem, match="eTIV"):
+        train(healthy, Settings(covariates=("sex", "eTIV")))
+
+
+def test_the_long_table_has_a_row_per_person_and_region(model: BrainAgeModel, others: ParcelTable) -> None:
+    table = long_table(model, others, apply(model, others), lesion_sides=["L"] * 120)
+    assert len(table) == 120 * 7
+    assert set(table.loc[table["hemisphere"] == "L", "side"]) == {"ipsilesional"}
+    assert table.loc[table["hemisphere"] == "B", "side"].isna().all()
+    np.testing.assert_allclose(table["pad"], table["predicted_age"] - table["age"])
+
+
+def test_nothing_given_is_changed(healthy: ParcelTable, others: ParcelTable) -> None:
+    before = healthy.values.copy(), others.values.copy()
+    apply(train(healthy, Settings(method="ridge", harmonise="combat")), others)
+    np.testing.assert_array_equal(healthy.values, before[0])
+    np.testing.assert_array_equal(others.values, before[1])
