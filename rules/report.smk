@@ -29,7 +29,32 @@ rule study_report:
         page=report(
             paths.report, caption="../workflow/report/study.rst", category="Study"
         ),
-        figures=directory(paths.study_figures),
+        figures=report(
+            directory(paths.study_figures),
+            patterns=["{figure}.svg", "{figure}.png"],
+            caption="../workflow/report/figure.rst",
+            category="Study",
+            subcategory="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        rating=report(
+            paths.rating, caption="../workflow/report/rating.rst", category="Study"
+        ),
+        viewers=report(
+            directory(paths.viewers),
+            patterns=["{map}.html"],
+            caption="../workflow/report/viewer.rst",
+            category="Study",
+            subcategory="Result maps",
+            labels={"map": "{map}"},
+        ),
+        paper=report(
+            directory(paths.paper),
+            patterns=["{table}.html"],
+            caption="../workflow/report/paper.rst",
+            category="Paper",
+            labels={"table": "{table}"},
+        ),
     log:
         log_of("study_report"),
     resources:

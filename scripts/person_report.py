@@ -1,7 +1,7 @@
 """A page per person."""
 
 from plastimap.jobs import job_log
-from plastimap.report.load import load_person
+from plastimap.report.load_person import load_person
 from plastimap.report.person import build_person
 from plastimap.report.save import write_page
 

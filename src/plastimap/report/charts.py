@@ -1,4 +1,4 @@
-"""Line plots of the report: learning curves, trajectories of clusters, motion, quality over scans."""
+"""Line plots of the report: learning curves, motion, quality over scans."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from plastimap.report.style import OKABE_ITO, RULE, SOFT, axes_grid, group_colours, new_figure, style_of
+from plastimap.report.style import OKABE_ITO, RULE, SOFT, axes_grid, group_colours, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OUTCOME_LABELS = {
     "csr_percent": "correct responses (%)",
     "rt_ms": "deviation from the cue (ms)",
-    "points": "points (%)",
+    "points_percent": "points (%)",
 }
 
 
@@ -48,7 +48,7 @@ def learning_figure(behaviour: pd.DataFrame, groups: Mapping[str, str], outcome:
     table["group"] = [groups.get(str(person)) or "everybody" for person in table["participant_id"]]
     names = list(dict.fromkeys(sorted(table["group"])))
     curves = _curves(fits, outcome)
-    columns = min(len(names), 3)
+    columns = 2 if len(names) == 4 else min(len(names), 3)
     rows = -(-len(names) // columns)
     figure = new_figure(3.0 * columns + 0.6, 2.5 * rows + 0.3)
     panels = [axes for row in axes_grid(figure, rows, columns, sharex=True, sharey=True) for axes in row]
@@ -84,76 +84,6 @@ def _learning_panel(axes: Axes, table: pd.DataFrame, curves: Mapping[str, tuple[
     axes.plot(median.index, median.to_numpy(), "o-", color="black", linewidth=2.2, markersize=4)
     axes.set_title(f"{name} (n = {table['participant_id'].nunique()})", color=colour)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
-
-
-def trajectory_figure(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
-    """Mean of each group over days in significant clusters, with 95 % confidence bands.
-
-    Parameters
-    ----------
-    panels : sequence of (title, map name, table)
-        Tables with participant_id, group, session, day, value; thin lines are single people.
-
-    Returns
-    -------
-    Figure
-        One panel per cluster.
-    """
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = new_figure(3.3 * columns, 2.6 * rows + 0.4)
-    every = [axes for row in axes_grid(figure, rows, columns) for axes in row]
-    colours = group_colours(sorted({str(group) for _, _, table in panels for group in table["group"].unique()}))
-    for axes, (title, map_name, table) in zip(every, panels, strict=False):
-        _trajectory_panel(axes, table, colours)
-        axes.set_title(title, fontsize=8.5)
-        axes.set_ylabel(style_of(map_name).label, fontsize=8)
-        axes.set_xlabel("days since baseline", fontsize=8)
-    for axes in every[len(panels) :]:
-        axes.set_visible(False)
-    handles, labels = every[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 5), frameon=False)
-    return figure
-
-
-def _trajectory_panel(axes: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
-    for _, mine in table.sort_values("day").groupby("participant_id"):
-        axes.plot(mine["day"], mine["value"], color=colours[str(mine["group"].iloc[0])], alpha=0.18, linewidth=0.7)
-    for group, colour in colours.items():
-        mine = table[table["group"].astype(str) == group]
-        if mine.empty:
-            continue
-        days, mean, half = confidence_band(mine)
-        axes.plot(days, mean, "o-", color=colour, linewidth=2.0, markersize=4, label=group)
-        axes.fill_between(days, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
-    axes.grid(axis="y", color=RULE, linewidth=0.6)
-
-
-def confidence_band(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and half width of its 95 % confidence interval per session.
-
-    Parameters
-    ----------
-    table : DataFrame
-        session, day, value: one row per person and session. Sessions are the
-        visits that the protocol foresaw, so their days differ a little
-        between people; the mean day is returned.
-
-    Returns
-    -------
-    days, mean, half : ndarray, shape (n_sessions,)
-        `half` is t(0.975, n−1) · SD/√n, and 0 where there is one person only.
-    """
-    from scipy.stats import t
-
-    visits = table["session"].astype(str).where(table["session"].notna(), "only")
-    grouped = table.assign(visit=visits).groupby("visit")
-    days = grouped["day"].mean().to_numpy(dtype=float)
-    count = grouped["value"].count().to_numpy(dtype=float)
-    spread = np.nan_to_num(grouped["value"].std(ddof=1).to_numpy(dtype=float))
-    half = np.where(count > 1, t.ppf(0.975, np.maximum(count - 1, 1)) * spread / np.sqrt(np.maximum(count, 1)), 0.0)
-    order = np.argsort(days)
-    return days[order], grouped["value"].mean().to_numpy(dtype=float)[order], half[order]
 
 
 def motion_figure(displacement_mm: NDArray[np.float64], *, parameters: NDArray[np.float64] | None = None,

@@ -86,14 +86,14 @@ def _sessions(scans: pd.DataFrame) -> Table:
                  (False, True, False, False))  # fmt: skip
 
 
-def quality_columns(scans: pd.DataFrame) -> list[str]:
-    """Numeric columns of the scans' table that vary, at most `QUALITY_SHOWN`."""
+def quality_columns(scans: pd.DataFrame, *, most: int | None = QUALITY_SHOWN) -> list[str]:
+    """Numeric columns of the scans' table that vary, at most `most`."""
     chosen = [
         str(name)
         for name in scans.columns
         if name not in NOT_QUALITY and scans[name].dtype.kind in "iuf" and _varies(scans[name])
     ]
-    return chosen[:QUALITY_SHOWN]
+    return chosen[:most]
 
 
 def _varies(column: pd.Series) -> bool:

@@ -11,6 +11,8 @@ from plastimap.images import Volume
 if TYPE_CHECKING:
     import pandas as pd
 
+    from plastimap.report.brainage import BrainageInputs
+
 STAGE_NAMES: Mapping[str, str] = {
     "mpm": "Multi-parameter maps",
     "dwi": "Diffusion tensor",
@@ -19,6 +21,7 @@ STAGE_NAMES: Mapping[str, str] = {
     "smooth": "Smoothing",
     "behaviour": "Behaviour",
     "glm": "Group statistics",
+    "brainage": "Regional brain age",
     "report": "Report",
 }
 """Stages in the order in which they run, with the names that readers see."""
@@ -209,15 +212,19 @@ class StudyInputs:
         file, what, why, remedy, severity.
     notes : tuple of str
         Choices and fallbacks, one sentence each.
-    behaviour, behaviour_fits, behaviour_tests : DataFrame or None
+    behaviour, behaviour_fits, behaviour_tests, behaviour_sides, training : DataFrame or None
+        Values, fitted curves, tests, sides, summary of the training log.
+    days : tuple of float
+        End of training and follow-up.
     models : tuple of Model
     clusters, families : DataFrame or None
-        Of the whole study; ``cluster_p_corrected`` counts across families.
+        Of the whole study; ``cluster_p_corrected`` counts across families, ``place`` names the peak's region.
     results : tuple of ResultImage
     background : Volume or None
         Mean structural image in the target space.
     trajectories : DataFrame or None
         map, tissue, cluster, participant_id, group, session, day, value.
+    brainage : BrainageInputs or None
     found, control : DataFrame or None
         Planted against found, and the contrast with nothing planted (simulated studies).
     rois : mapping
@@ -247,6 +254,9 @@ class StudyInputs:
     behaviour: pd.DataFrame | None = None
     behaviour_fits: pd.DataFrame | None = None
     behaviour_tests: pd.DataFrame | None = None
+    behaviour_sides: pd.DataFrame | None = None
+    training: pd.DataFrame | None = None
+    days: tuple[float, float] = (28.0, 84.0)
     models: tuple[Model, ...] = ()
     clusters: pd.DataFrame | None = None
     families: pd.DataFrame | None = None
@@ -255,6 +265,7 @@ class StudyInputs:
     trajectories: pd.DataFrame | None = None
     found: pd.DataFrame | None = None
     control: pd.DataFrame | None = None
+    brainage: BrainageInputs | None = None
     rois: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     config_text: str = ""

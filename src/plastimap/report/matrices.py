@@ -31,15 +31,16 @@ def availability_figure(availability: pd.DataFrame) -> Figure:
     -------
     Figure
         One row per person; columns are kinds of data, inside them sessions. Missing cells carry a cross, so that
-        nothing depends on colour.
+        nothing depends on colour; combinations that the table does not have stay white.
     """
     people = list(dict.fromkeys(availability["participant_id"].astype(str)))
     kinds = list(dict.fromkeys(availability["kind"].astype(str)))
     sessions = sorted(availability["session"].astype(str).unique())
-    grid = np.zeros((len(people), len(kinds) * len(sessions)))
-    there = availability[availability["present"].astype(bool)]
-    for person, kind, session in zip(there["participant_id"], there["kind"], there["session"], strict=True):
-        grid[people.index(str(person)), kinds.index(str(kind)) * len(sessions) + sessions.index(str(session))] = 1
+    # Cells that the table does not have cannot exist, such as behaviour per session where one table holds all days.
+    grid = np.full((len(people), len(kinds) * len(sessions)), np.nan)
+    names = (availability[key].astype(str) for key in ("participant_id", "kind", "session"))
+    for person, kind, session, there in zip(*names, availability["present"].astype(bool), strict=True):
+        grid[people.index(person), kinds.index(kind) * len(sessions) + sessions.index(session)] = float(there)
     figure = new_figure(min(9.0, 1.6 + 0.3 * grid.shape[1]), min(12.0, 1.1 + 0.19 * len(people)))
     axes = axes_grid(figure, 1, 1)[0][0]
     axes.pcolormesh(grid, cmap=ListedColormap(["#f6e3d8", OKABE_ITO[0]]), vmin=0, vmax=1, edgecolor="white",

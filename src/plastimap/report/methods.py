@@ -193,13 +193,18 @@ def _dwi(config: Config) -> list[str]:
         )
     if dwi["unring"]:
         sentences.append("Gibbs ringing was removed by local subvoxel shifts [@kellner2016].")
-    if dwi["motion"]:
+    if dwi["motion"] == "eddy":
+        sentences.append(
+            "Motion and eddy currents were corrected by FSL's eddy (Andersson and Sotiropoulos 2016, "
+            "doi:10.1016/j.neuroimage.2015.10.019), with replacement of outliers and rotation of the b-vectors."
+        )
+    elif dwi["motion"]:
         sentences.append(
             "They were aligned to predictions from the other volumes of their shell, rigidly and, where the phase "
             "encoding direction was known, with linear eddy-current distortions along it; lost slices were replaced by "
-            "their prediction, b-vectors rotated accordingly [@leemans2009], and each volume was interpolated once. "
-            "Susceptibility distortions were not corrected."
+            "their prediction, b-vectors rotated accordingly [@leemans2009], and each volume was interpolated once."
         )
+    sentences.append(_SUSCEPTIBILITY[dwi["susceptibility"]])
     if dwi["drift"]:
         sentences.append("Signal drift over the series was removed as the b = 0 volumes showed it.")
     fit = {
@@ -217,6 +222,22 @@ def _dwi(config: Config) -> list[str]:
     if dwi["free_water"]:
         sentences.append("Where two shells were measured, a compartment of free water was fitted beside the tensor.")
     return sentences
+
+
+_BY_PAIR = (
+    "a displacement along the phase-encoding axis under which b = 0 images of opposite phase encoding agree "
+    "(Ruthotto et al. 2012, doi:10.1088/0031-9155/57/18/5715)"
+)
+_BY_FIELD = "a field map, unwrapped along its most reliable paths (Abdul-Rahman et al. 2007, doi:10.1364/AO.46.006623)"
+_WITH_GAIN = "with the gain of intensity that goes with it and without a further interpolation of aligned volumes."
+
+_SUSCEPTIBILITY = {
+    "none": "Susceptibility distortions were not corrected.",
+    "auto": f"Susceptibility distortions were corrected by {_BY_PAIR}, where there were such images, else by "
+    f"{_BY_FIELD}, where there was one, {_WITH_GAIN}",
+    "reversed": f"Susceptibility distortions were corrected by {_BY_PAIR}, {_WITH_GAIN}",
+    "field_map": f"Susceptibility distortions were corrected by {_BY_FIELD}, {_WITH_GAIN}",
+}
 
 
 def _anat(config: Config) -> list[str]:
@@ -304,6 +325,20 @@ def _glm(config: Config) -> list[str]:
         f"{_INFERENCE[inference['method']].format(**inference)}, in one search volume per hemisphere and tissue "
         f"({volume}).",
         _FAMILIES[inference["family_correction"]],
+        *_posthoc(config),
+    ]
+
+
+def _posthoc(config: Config) -> list[str]:
+    asked = config["report"]["posthoc"]
+    if not asked:
+        return []
+    first, second = (listed([str(group) for group in asked[side]]) for side in ("first", "second"))
+    end, later = config["behaviour"]["retention_days"]
+    return [
+        f"Mean values inside significant clusters were compared between {first} and {second} (fitted coefficients, and "
+        f"values at day {later:g}; Welch's t test) and between days {end:g} and {later:g} in {first} (paired t test), "
+        "with Bayes factors for no difference under a Cauchy prior of scale 0.707 [@rouder2009]."
     ]
 
 

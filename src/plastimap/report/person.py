@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from plastimap.anat.tiv import tiv_jumps
 from plastimap.images import Volume
 from plastimap.report.charts import motion_figure
 from plastimap.report.checks import (
@@ -17,6 +18,7 @@ from plastimap.report.checks import (
     notes_of,
     parameters_of,
 )
+from plastimap.report.flicker import flicker_figure, views_of
 from plastimap.report.inputs import STAGE_NAMES, PersonInputs, PersonPage, ScanInputs
 from plastimap.report.pages import Picture, file_name, render
 from plastimap.report.pictures import colour_figure, maps_figure, outlines_figure
@@ -44,6 +46,7 @@ def build_person(person: PersonInputs) -> PersonPage:
     """
     figures: dict[str, bytes] = {}
     sessions = [_session(scan, person, figures) for scan in person.scans]
+    flickers = _flickers(person, figures)
     checks = {scan.session: checks_of(scan) for scan in person.scans}
     html = render(
         "person.html.j2",
@@ -51,22 +54,58 @@ def build_person(person: PersonInputs) -> PersonPage:
         person=person,
         facts={key: number(value) for key, value in person.facts.items() if number(value) != "–"},
         sessions=sessions,
-        checks=_by_name(checks),
+        flickers=flickers,
+        expected=[row for row in _by_name(checks) if row[1]],
+        others=_by_stage([row for row in _by_name(checks) if not row[1]]),
         flags=[(session, check) for session, found in checks.items() for check in found if check.flag],
         left_out=[(STAGE_NAMES.get(stage.name, stage.name), stage.why) for stage in person.stages if not stage.done],
     )
     return PersonPage(html, within_budget(figures, FIGURE_BUDGET))
 
 
-def _by_name(checks: Mapping[str, list[Check]]) -> list[tuple[str, str, list[Check | None]]]:
+def _by_name(checks: Mapping[str, list[Check]]) -> list[_Row]:
     """Rows of the quality table: name, expectation, one cell per session."""
     names = dict.fromkeys(check.name for found in checks.values() for check in found)
-    rows: list[tuple[str, str, list[Check | None]]] = []
+    rows: list[_Row] = []
     for name in names:
         cells = [next((check for check in found if check.name == name), None) for found in checks.values()]
         expected = next((cell.expected for cell in cells if cell is not None and cell.expected), "")
         rows.append((name, expected, cells))
     return rows
+
+
+_Row = tuple[str, str, list[Check | None]]
+
+
+def _by_stage(rows: list[_Row]) -> dict[str, list[_Row]]:
+    """Rows by what stands before the colon of their names, which is the stage."""
+    stages: dict[str, list[_Row]] = {}
+    for name, expected, cells in rows:
+        stage, _, rest = name.rpartition(": ")
+        stages.setdefault(stage or "maps", []).append((rest, expected, cells))
+    return stages
+
+
+def _flickers(person: PersonInputs, figures: dict[str, bytes]) -> dict[str, tuple[Picture, Picture]]:
+    """Session → pictures of the first session and of this one, before and after registration, to be alternated."""
+    views = views_of([(scan.structural, scan.warped) for scan in person.scans])
+    if views is None:
+        return {}
+    pairs: dict[str, tuple[Picture, Picture]] = {}
+    first: Picture | None = None
+    for scan in person.scans:
+        if scan.structural is None or scan.warped is None:
+            continue
+        figure = flicker_figure(scan.structural, scan.warped, views, target=person.target_name)
+        alt = f"{scan.structural_name} as scanned, and {scan.warped_name} in {person.target_name}, of {scan.label}"
+        picture = Picture(file_name("flicker", scan.session, ending="png"), alt, "")
+        figures[picture.file] = to_png(figure)
+        first = first or picture
+        if picture is not first:
+            pairs[scan.session] = (first, picture)
+    if not pairs and first is not None:
+        del figures[first.file]
+    return pairs
 
 
 def _session(scan: ScanInputs, person: PersonInputs, figures: dict[str, bytes]) -> dict[str, object]:
@@ -86,8 +125,14 @@ def _session(scan: ScanInputs, person: PersonInputs, figures: dict[str, bytes]) 
         "day": number(scan.day),
         "pictures": pictures,
         "missing": missing,
-        "notes": notes_of(scan),
+        "notes": [*_jump(scan, person), *notes_of(scan)],
     }
+
+
+def _jump(scan: ScanInputs, person: PersonInputs) -> list[str]:
+    """Say where the intracranial volume of a session leaves that of the person's others."""
+    volumes = {one.label: float(one.qa.get("anat", {}).get("tiv_ml", "nan")) for one in person.scans}
+    return [sentence for label, sentence in tiv_jumps(volumes).items() if label == scan.label]
 
 
 _Drawn = tuple[Picture, bytes] | str | None

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from plastimap.report.inputs import ResultImage, StudyInputs
 from plastimap.report.tables import Table, make_table, number
+from plastimap.report.trajectories import Panel
+from plastimap.stats.contrasts import parse_contrast
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CLUSTER_COLUMNS: Mapping[str, str] = {
+    "map": "map",
+    "tissue": "tissue",
     "where": "where",
     "contrast": "contrast",
     "term": "term",
@@ -77,9 +81,9 @@ def judge(clusters: pd.DataFrame, families: pd.DataFrame | None, *, limit: float
 def cluster_table(frame: pd.DataFrame, caption: str) -> Table:
     """Clusters in the layout of the page."""
     places = zip(frame["x"], frame["y"], frame["z"], strict=True)
-    parts = zip(frame["map"], frame["tissue"], frame["hemisphere"], strict=True)
+    sides = frame["place"] if "place" in frame else "hemisphere " + frame["hemisphere"].astype(str)
     named = frame.assign(
-        where=[" ".join(str(part) for part in names) for names in parts],
+        where=sides,
         peak=[_place(place) for place in places],
     )
     return make_table(named, CLUSTER_COLUMNS, caption=caption, p_columns=CLUSTER_P_COLUMNS)
@@ -118,37 +122,38 @@ def peaks_array(result: ResultImage) -> NDArray[np.float64]:
     return np.array(result.peaks, dtype=np.float64).reshape(-1, 3)
 
 
-def trajectory_panels(
-    clusters: pd.DataFrame, trajectories: pd.DataFrame, *, limit: int
-) -> list[tuple[str, str, pd.DataFrame]]:
-    """Title, map and values per scan of the first `limit` clusters that have values.
+def trajectory_panels(clusters: pd.DataFrame, trajectories: pd.DataFrame, *, limit: int) -> list[Panel]:
+    """Values per scan of the first `limit` clusters that have values.
 
     Parameters
     ----------
     clusters : DataFrame
         In the order in which they are shown.
     trajectories : DataFrame
-        map, tissue, cluster (or cluster_id), participant_id, group, session, day, value.
+        map, tissue, cluster, participant_id, group, session, day, value.
     limit : int
     """
-    table = trajectories.rename(columns={"cluster_id": "cluster"})
-    if not {*CLUSTER_KEY, "value"} <= set(table.columns) or "cluster" not in clusters:
+    if not {*CLUSTER_KEY, "value"} <= set(trajectories.columns) or "cluster" not in clusters:
         return []
-    panels: list[tuple[str, str, pd.DataFrame]] = []
+    panels: list[Panel] = []
     for record in clusters.to_dict("records"):
         row = {str(key): value for key, value in record.items()}
-        mine = table
+        mine = trajectories
         for key in CLUSTER_KEY:
             mine = mine[mine[key].astype(str) == str(row[key])]
         mine = mine.dropna(subset=["day", "value"])
         if len(mine) and len(panels) < limit:
-            panels.append((_cluster_title(row), str(row["map"]), mine.assign(group=mine["group"].fillna("everybody"))))
+            contrast = parse_contrast(str(row["test"])) if "test" in row else None
+            sides = (contrast.left, contrast.right) if contrast and not contrast.column else ((), ())
+            values = mine.assign(group=mine["group"].fillna("everybody"))
+            panels.append(Panel(_cluster_title(row), str(row["map"]), values, *sides))
     return panels
 
 
 def _cluster_title(row: Mapping[str, Any]) -> str:
-    where = f"{row['map']} {row['tissue']} {row['hemisphere']}, {row['term']}"
-    return f"{where} ({_place([row[axis] for axis in 'xyz'])})\n{row['contrast']}"
+    where = row.get("place") or f"hemisphere {row['hemisphere']}"
+    place = _place([row[axis] for axis in "xyz"])
+    return f"{row['map']}, {row['tissue']} {where}, {row['term']}\n{row['contrast']} ({place})"
 
 
 def _place(coordinates: Sequence[float]) -> str:

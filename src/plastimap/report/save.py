@@ -1,7 +1,8 @@
-"""Put a page and its pictures where they belong."""
+"""Put pages and their pictures where they belong."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from plastimap.report.inputs import Page
@@ -19,9 +20,21 @@ def write_page(page: Page, html: PathLike, figures: PathLike) -> None:
     figures : path-like
         Folder of its pictures, made when missing (``figures/<name>`` beside the page).
     """
-    folder = Path(figures)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in page.figures.items():
-        with replacing(folder / name) as beside:
-            beside.write_bytes(content)
+    write_files(page.figures, figures)
     write_text(html, page.html)
+
+
+def write_files(files: Mapping[str, bytes | str], folder: PathLike) -> None:
+    """Write files into a folder, which is made when missing.
+
+    Parameters
+    ----------
+    files : mapping
+        Name → content.
+    folder : path-like
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with replacing(place / name) as beside:
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,49 +1,53 @@
-"""The study's page: who was studied, what was found, and how far to trust it."""
+"""The study's pages: who was studied, what was found, how far to trust it, and which scans to leave out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
-import numpy as np
-
-from plastimap.report.charts import OUTCOME_LABELS, learning_figure, quality_figure, trajectory_figure
-from plastimap.report.cohort import cohort_tables, quality_columns
-from plastimap.report.inputs import STAGE_NAMES, StudyInputs, StudyPage
-from plastimap.report.matrices import availability_figure, design_figure
+from plastimap.report import study_figures as draw
+from plastimap.report.brainage import build_brainage
+from plastimap.report.cohort import cohort_tables
+from plastimap.report.inputs import STAGE_NAMES, Page, StudyInputs
 from plastimap.report.methods import Methods, methods_text
-from plastimap.report.pages import Picture, file_name, render
-from plastimap.report.pictures import clusters_figure
-from plastimap.report.results import (
-    Verdict,
-    cluster_table,
-    cluster_voxels,
-    judge,
-    peaks_array,
-    safeguards,
-    trajectory_panels,
-)
-from plastimap.report.style import to_png, to_svg, within_budget
+from plastimap.report.pages import file_name, render
+from plastimap.report.paper_files import Paper, build_paper
+from plastimap.report.rating import build_rating
+from plastimap.report.results import Verdict, cluster_table, judge, safeguards
+from plastimap.report.style import within_budget
 from plastimap.report.tables import Table, make_table
+from plastimap.report.viewer import Viewer, viewer_page
 
-if TYPE_CHECKING:
-    import pandas as pd
+FIGURE_BUDGET = 9_500_000
+"""Bytes for the study's pictures; with the page itself and its viewers that stays below 15 MB."""
 
-FIGURE_BUDGET = 13_500_000
-"""Bytes for the study's pictures; with the page itself that stays below 15 MB."""
-
-OVERLAYS_SHOWN = 16
-"""Result pictures on the page; further results are in the table."""
-
-TRAJECTORIES_SHOWN = 12
-"""Clusters whose trajectories are drawn."""
-
-Pictures = list[Picture]
-Figures = dict[str, bytes]
+VIEWERS_SHOWN = 8
+"""Result maps with an interactive viewer, half a megabyte each."""
 
 
-def build_study(study: StudyInputs) -> StudyPage:
-    """Build the study's page.
+@dataclass(frozen=True)
+class StudyReport:
+    """Everything that is written for the study.
+
+    Attributes
+    ----------
+    page : Page
+        ``index.html`` with its pictures.
+    rating : str
+        ``rating.html``.
+    viewers : dict
+        File name in ``viewer/`` → HTML.
+    paper : Paper
+        The folder ``paper/``.
+    """
+
+    page: Page
+    rating: str
+    viewers: dict[str, str]
+    paper: Paper
+
+
+def build_study(study: StudyInputs) -> StudyReport:
+    """Build the study's pages and the files for a paper.
 
     Parameters
     ----------
@@ -51,12 +55,20 @@ def build_study(study: StudyInputs) -> StudyPage:
 
     Returns
     -------
-    StudyPage
-        Figures belong in ``figures/study/`` beside the page.
+    StudyReport
     """
-    figures: Figures = {}
     verdict = _verdict(study)
     shown = None if verdict is None else verdict.survived if len(verdict.survived) else verdict.own_only
+    single = {"timeline": draw.timeline(study), "availability": draw.availability(study),
+              "design": draw.design(study), "trajectories": draw.trajectories(study, shown),
+              "quality": draw.quality(study)}  # fmt: skip
+    several = {"behaviour": draw.learning(study), "overlays": draw.overlays(study)}
+    ages = build_brainage(study.brainage) if study.brainage else None
+    drawn = [*(one for one in single.values() if one), *(one for group in several.values() for one in group)]
+    drawn += ages.drawn if ages else ()
+    methods = _methods(study)
+    paper = build_paper(study, drawn, methods)
+    viewers = _viewers(study)
     html = render(
         "study.html.j2",
         folder="study",
@@ -65,25 +77,42 @@ def build_study(study: StudyInputs) -> StudyPage:
         tiles=_tiles(study, verdict),
         headline=_headline(study, verdict),
         cohort=cohort_tables(study),
-        availability=_availability(study, figures),
-        behaviour=_behaviour(study, figures),
         behaviour_tables=_behaviour_tables(study),
-        design=_design(study, figures),
         models=_models(study),
         verdict=verdict,
         cluster_tables=_cluster_tables(verdict),
-        overlays=_overlays(study, figures),
-        overlays_left=max(0, len(study.results) - OVERLAYS_SHOWN),
-        trajectories=_trajectories(study, shown, figures),
+        overlays_left=max(0, len(study.results) - draw.OVERLAYS_SHOWN),
         families=_families(study),
         planted=_planted(study),
         safeguards=safeguards(study, verdict),
-        quality=_quality(study, figures),
-        methods=_methods(study),
+        ages=ages,
+        methods=methods,
         versions=_versions(study),
         timing=_timing(study),
+        paper=paper,
+        viewers=[viewer for viewer, _ in viewers],
+        **{name: one.picture if one else None for name, one in single.items()},
+        **{name: [one.picture for one in group] for name, group in several.items()},
     )
-    return StudyPage(html, within_budget(figures, FIGURE_BUDGET))
+    figures = {one.picture.file: one.on_page for one in drawn}
+    return StudyReport(
+        page=Page(html, within_budget(figures, FIGURE_BUDGET)),
+        rating=build_rating(study),
+        viewers={viewer.file: content for viewer, content in viewers},
+        paper=paper,
+    )
+
+
+def _viewers(study: StudyInputs) -> list[tuple[Viewer, str]]:
+    if study.background is None:
+        return []
+    made: list[tuple[Viewer, str]] = []
+    for result in study.results[:VIEWERS_SHOWN]:
+        title = f"{result.map} in {result.tissue}, {result.term}: {result.contrast}"
+        file = file_name("view", result.map, result.tissue, result.contrast, result.term, ending="html")
+        viewer = Viewer(file, title, result.peaks)
+        made.append((viewer, viewer_page(result, study.background, title=title)))
+    return made
 
 
 def _verdict(study: StudyInputs) -> Verdict | None:
@@ -122,87 +151,25 @@ def _headline(study: StudyInputs, verdict: Verdict | None) -> str:
     if len(verdict.own_only):
         return (
             f"No cluster survived correction across all families; {len(verdict.own_only)} would be significant "
-            "in their own "
-            "search volume alone."
+            "in their own search volume alone."
         )
     return "No cluster reached significance."
 
 
-def _availability(study: StudyInputs, figures: Figures) -> Picture | None:
-    table = study.availability
-    if table is None or table.empty:
-        return None
-    missing = int((~table["present"].astype(bool)).sum())
-    figures["availability.svg"] = to_svg(availability_figure(table))
-    return Picture(
-        "availability.svg",
-        f"Matrix of data by person and session; {missing} of {len(table)} cells are missing",
-        f"Blue: there; cross: missing ({missing} of {len(table)}). One row per person, sessions inside each "
-        "kind of data.",
-    )
-
-
-def _behaviour(study: StudyInputs, figures: Figures) -> Pictures:
-    table = study.behaviour
-    if table is None or table.empty:
-        return []
-    pictures: Pictures = []
-    for outcome in dict.fromkeys(str(name) for name in table["outcome"]):
-        file = file_name("learning", outcome, ending="svg")
-        figures[file] = to_svg(learning_figure(table, _groups(study.participants), outcome, fits=study.behaviour_fits))
-        label = OUTCOME_LABELS.get(outcome, outcome)
-        caption = "Points: assessments; thin lines: fitted curve of each person; black: median of the group."
-        pictures.append(Picture(file, f"Learning curves of {label}, one panel per group", f"{label}. {caption}"))
-    return pictures
-
-
-def _groups(participants: pd.DataFrame | None) -> dict[str, str]:
-    if participants is None or "group" not in participants:
-        return {}
-    known = participants.dropna(subset=["group"])
-    return {str(person): str(group) for person, group in zip(known["participant_id"], known["group"], strict=True)}
-
-
 def _behaviour_tables(study: StudyInputs) -> list[Table]:
     tables: list[Table] = []
-    if study.behaviour_tests is not None and len(study.behaviour_tests):
-        p_columns = [name for name in study.behaviour_tests.columns if str(name) == "p" or str(name).startswith("p_")]
-        tables.append(make_table(study.behaviour_tests, caption="Tests of behaviour", p_columns=p_columns))
+    for frame, caption in ((study.behaviour_tests, "Tests of behaviour"), (study.behaviour_sides, "Left against right"),
+                           (study.training, "Training, and levels that broke the game's rule")):  # fmt: skip
+        if frame is not None and len(frame):
+            p_columns = [name for name in frame.columns if str(name).startswith("p_") or str(name).endswith("_p")]
+            tables.append(make_table(frame, caption=caption, p_columns=p_columns))
     if study.behaviour_fits is not None and len(study.behaviour_fits):
         columns = {"participant_id": "person", "outcome": "outcome", "alpha": "α (plateau)", "delta": "δ",
-                   "gamma": "γ (1/day)", "improvement": "improvement", "days_to_95": "days to 95 %",
+                   "gamma": "γ (1/day)", "alpha_pooled": "α pooled", "delta_pooled": "δ pooled",
+                   "gamma_pooled": "γ pooled", "improvement": "improvement", "days_to_95": "days to 95 %",
                    "flag": "flag"}  # fmt: skip
         tables.append(make_table(study.behaviour_fits, columns, caption="Fitted learning curves"))
     return tables
-
-
-def _design(study: StudyInputs, figures: Figures) -> Picture | None:
-    for model in study.models:
-        names, matrix = _names_and_matrix(model.info)
-        if matrix is not None:
-            figures["design.svg"] = to_svg(design_figure(matrix, names))
-            return Picture(
-                "design.svg",
-                f"Design matrix with {matrix.shape[0]} people and the columns {', '.join(names)}",
-                f"Design of {model.map} in {model.tissue}: one row per person, one column per regressor; each "
-                "column is scaled "
-                "to its own largest value.",
-            )
-    return None
-
-
-def _names_and_matrix(info: Mapping[str, Any]) -> tuple[list[str], np.ndarray[Any, Any] | None]:
-    """Columns and matrix of a ``model.json``, at its top or in the first entry of its ``tests`` or ``designs``."""
-    inner = [
-        entry for key in ("tests", "designs", "models") for entry in info.get(key, []) if isinstance(entry, Mapping)
-    ]
-    for place in (info, *inner):
-        names = place.get("names") or place.get("columns")
-        if names and place.get("matrix"):
-            matrix = np.array(place["matrix"], dtype=np.float64)
-            if matrix.ndim == 2 and matrix.shape[1] == len(names):
-                return [str(name) for name in names], matrix
-    return [], None
 
 
 def _models(study: StudyInputs) -> list[tuple[str, list[str]]]:
@@ -227,46 +194,6 @@ def _cluster_tables(verdict: Verdict | None) -> list[Table]:
         )
         tables.append(cluster_table(verdict.own_only, caption))
     return tables
-
-
-def _overlays(study: StudyInputs, figures: Figures) -> Pictures:
-    if study.background is None:
-        return []
-    pictures: Pictures = []
-    for result in study.results[:OVERLAYS_SHOWN]:
-        shown = cluster_voxels(result)
-        if not shown.any():
-            continue
-        title = f"{result.map} in {result.tissue}, {result.term}: {result.contrast}"
-        file = file_name("clusters", result.map, result.tissue, result.contrast, result.term, ending="png")
-        figure = clusters_figure(
-            result.t_map, shown, study.background, title=title, threshold=result.threshold, peaks=peaks_array(result)
-        )
-        figures[file] = to_png(figure)
-        places = "; ".join(f"{x:.0f} {y:.0f} {z:.0f}" for x, y, z in result.peaks)
-        caption = (
-            f"{title}. Peaks at {places} mm. Above: seen through the brain; below: axial cuts over the mean image."
-        )
-        pictures.append(Picture(file, f"t map of {title}, peaks at {places} mm", caption))
-    return pictures
-
-
-def _trajectories(study: StudyInputs, clusters: pd.DataFrame | None, figures: Figures) -> Picture | None:
-    if clusters is None or clusters.empty or study.trajectories is None:
-        return None
-    panels = trajectory_panels(clusters, study.trajectories, limit=TRAJECTORIES_SHOWN)
-    if not panels:
-        return None
-    figures["trajectories.svg"] = to_svg(trajectory_figure(panels))
-    left = max(0, len(clusters) - len(panels))
-    more = f" {left} further clusters are in the table." if left else ""
-    return Picture(
-        "trajectories.svg",
-        f"Group means over days in {len(panels)} clusters",
-        "Mean of each group with its 95 % confidence band; thin lines are single people. The clusters were "
-        "selected by these "
-        "data: look, do not test." + more,
-    )
 
 
 def _families(study: StudyInputs) -> Table | None:
@@ -294,22 +221,6 @@ def _planted(study: StudyInputs) -> list[Table]:
             ]
             tables.append(make_table(frame, caption=caption, p_columns=p_columns))
     return tables
-
-
-def _quality(study: StudyInputs, figures: Figures) -> Picture | None:
-    if study.scans is None or len(study.scans) < 2:
-        return None
-    columns = quality_columns(study.scans)
-    if not columns:
-        return None
-    figures["quality.svg"] = to_svg(quality_figure(study.scans, columns))
-    return Picture(
-        "quality.svg",
-        f"Quality numbers of all scans: {', '.join(columns)}",
-        "One point per scan; the line is the median. Orange points with a name lie more than five robust "
-        "standard deviations "
-        "from it: look at that person's page.",
-    )
 
 
 def _methods(study: StudyInputs) -> Methods | None:

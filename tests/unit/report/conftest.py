@@ -8,10 +8,12 @@ import pytest
 from tests.unit.report.fake_output import Study, ellipsoid, write_output
 
 from plastimap.report.inputs import Page
-from plastimap.report.load import load_person, load_study
+from plastimap.report.load_person import load_person
+from plastimap.report.load_study import load_study
 from plastimap.report.person import build_person
-from plastimap.report.save import write_page
-from plastimap.report.study import build_study
+from plastimap.report.save import write_files, write_page
+from plastimap.report.study import StudyReport, build_study
+from plastimap.writing import write_text
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +33,20 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def study_page(whole: Path) -> Page:
-    page = build_study(load_study(whole))
-    write_page(page, whole / "report/index.html", whole / "report/figures/study")
-    return page
+def study_report(whole: Path) -> StudyReport:
+    """Everything of the study, and the same written to disk."""
+    report = build_study(load_study(whole))
+    place = whole / "report"
+    write_files(report.viewers, place / "viewer")
+    write_files(report.paper.files, place / "paper")
+    write_text(place / "rating.html", report.rating)
+    write_page(report.page, place / "index.html", place / "figures/study")
+    return report
+
+
+@pytest.fixture(scope="session")
+def study_page(study_report: StudyReport) -> Page:
+    return study_report.page
 
 
 @pytest.fixture(scope="session")

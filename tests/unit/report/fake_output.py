@@ -197,9 +197,13 @@ def _write_behaviour(folder: Path, names: list[str], groups: list[str], rng: np.
                     rows.append({"participant_id": name, "day": day, "side": side, "outcome": outcome, "value": value})
     write_table(folder / Paths.behaviour_tidy, pd.DataFrame(rows))
     write_table(folder / Paths.behaviour_fits, pd.DataFrame(fits))
-    tests = pd.DataFrame([{"test": "Wilcoxon, improvement > 0", "outcome": "csr_percent", "group": "trainees", "n": 6,
-                           "statistic": 21.0, "p": 0.0156}])  # fmt: skip
+    test = {"test": "one-sample", "outcome": "csr_percent", "group": "trainees", "quantity": "delta", "n": "6",
+            "median": 30.0, "iqr": 4, "z": 2.2, "p_exact": 0.031, "p_asymptotic": 0.028, "shapiro_p": 0.4}  # fmt: skip
+    tests = pd.DataFrame([test])
     write_table(folder / Paths.behaviour_tests, tests)
+    sides = {"outcome": "csr_percent", "n_left": 6, "n_right": 6, "z": 0.1, "p_exact": 0.9, "p_asymptotic": 0.9,
+             "paired_z": 0.2, "paired_p": 0.8, "differ": False, "decision": "averaged"}  # fmt: skip
+    write_table(folder / Paths.behaviour_sides, pd.DataFrame([sides]))
 
 
 def _write_results(folder: Path, study: Study, names: list[str], groups: list[str], rng: np.random.Generator) -> None:

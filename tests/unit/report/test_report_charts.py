@@ -4,35 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plastimap.report.charts import confidence_band, far_out, learning_figure, motion_figure, trajectory_figure
+from plastimap.report.charts import far_out, learning_figure, motion_figure
 from plastimap.report.matrices import availability_figure, design_figure
 from plastimap.report.style import group_colours, to_png, to_svg, within_budget
-
-
-def test_confidence_band_covers_the_mean(rng: np.random.Generator) -> None:
-    hits = 0
-    for _ in range(400):
-        table = pd.DataFrame({"session": ["1"] * 6, "day": [0.0] * 6, "value": rng.normal(3.0, 2.0, 6)})
-        _, mean, half = confidence_band(table)
-        hits += bool(abs(mean[0] - 3.0) < half[0])
-    # 95 % of 400 is 380; four binomial standard deviations are 17.
-    assert hits == pytest.approx(380, abs=17)
-
-
-def test_confidence_band_uses_mean_days_in_order() -> None:
-    table = pd.DataFrame(
-        {"session": ["b", "b", "a", "a"], "day": [13.0, 15.0, 0.0, 0.0], "value": [4.0, 6.0, 1.0, 1.0]}
-    )
-    days, mean, half = confidence_band(table)
-    np.testing.assert_allclose(days, [0, 14])
-    np.testing.assert_allclose(mean, [1, 5])
-    # Two values 1 apart from their mean: SD = √2, t(0.975, 1) = 12.706.
-    np.testing.assert_allclose(half, [0, 12.706], atol=1e-3)
-
-
-def test_one_person_has_no_band() -> None:
-    table = pd.DataFrame({"session": [None], "day": [0.0], "value": [2.0]})
-    assert confidence_band(table)[2].tolist() == [0.0]
 
 
 def test_far_out_is_not_masked_by_its_own_size() -> None:
@@ -83,14 +57,6 @@ def test_svg_is_the_same_bytes_twice(behaviour: pd.DataFrame) -> None:
     assert one == other
 
 
-def test_trajectories_of_several_clusters() -> None:
-    table = pd.DataFrame({"participant_id": ["a", "a", "b", "b"], "group": ["x", "x", "y", "y"],
-                          "session": ["1", "2"] * 2, "day": [0.0, 14.0] * 2, "value": [1.0, 2, 1, 1]})  # fmt: skip
-    figure = trajectory_figure([("one", "R1", table), ("two", "FA", table)])
-    assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
-    assert figure.axes[1].get_ylabel() == "FA"
-
-
 def test_motion_with_and_without_parameters() -> None:
     moved = np.linspace(0, 3, 10)
     assert len(motion_figure(moved, limit_mm=2.0).axes) == 1
@@ -104,6 +70,9 @@ def test_availability_marks_each_gap() -> None:
     crosses = figure.axes[0].lines[0]
     assert crosses.get_xydata().tolist() == [[1.5, 0.5]]
     assert b"<i>" not in to_svg(figure)
+    # A cell that cannot exist is no gap.
+    nowhere = availability_figure(table.iloc[[0, 2, 3]])
+    assert len(nowhere.axes[0].lines[0].get_xydata()) == 0
 
 
 def test_design_figure_scales_columns_alone() -> None:

@@ -65,6 +65,7 @@ def test_citations_and_references_agree(config: dict) -> None:
 def test_every_reference_can_be_cited(config: dict) -> None:
     joint = {**config["mpm"], "model": "joint", "spoiling": {**config["mpm"]["spoiling"], "correct": True}}
     more = {**config, "mpm": joint, "dwi": {**config["dwi"], "unring": True, "fit": "robust", "free_water": True}}
+    more["report"] = {**config["report"], "posthoc": {"first": ["A"], "second": ["B"]}}
     ways = [
         more | {"model": config["model"] | model, "inference": config["inference"] | inference}
         for model, inference in (
@@ -83,6 +84,19 @@ def test_names_from_the_configuration_are_escaped(config: dict) -> None:
     methods = methods_text(config, ("glm",))
     assert "<b>" not in methods.html
     assert "&lt;b&gt;hand" in methods.html
+
+
+def test_latex_cites_what_the_bibliography_has(config: dict) -> None:
+    methods = methods_text(config, ALL, contrast="T1w")
+    files = {name: content.decode() for name, content in methods.files().items()}
+    assert set(files) == {"methods.md", "methods.html", "methods.tex", "references.bib"}
+    cited = {key for found in re.findall(r"\\cite\{([^}]+)\}", files["methods.tex"]) for key in found.split(",")}
+    entries = set(re.findall(r"@article\{([^,]+),", files["references.bib"]))
+    assert cited == entries == set(methods.keys)
+    assert all(ord(letter) < 128 for letter in files["methods.tex"])
+    assert "[@" not in files["methods.tex"]
+    for entry in files["references.bib"].split("\n\n"):
+        assert {"author", "year", "title", "journal"} <= set(re.findall(r"^  (\w+) = ", entry, flags=re.MULTILINE))
 
 
 def test_dois_look_like_dois() -> None:

@@ -54,8 +54,8 @@ def test_trajectories_meet_their_cluster() -> None:
     table = pd.DataFrame({"map": ["R1", "R1", "FA"], "tissue": "GM", "cluster": [2, 1, 2], "participant_id": "a",
                           "group": None, "session": "1", "day": 0.0, "value": [7.0, 8.0, 9.0]})  # fmt: skip
     panels = trajectory_panels(clusters(), table, limit=5)
-    assert [panel[2]["value"].tolist() for panel in panels] == [[8.0], [7.0]]
-    assert panels[0][2]["group"].tolist() == ["everybody"]
+    assert [panel.table["value"].tolist() for panel in panels] == [[8.0], [7.0]]
+    assert panels[0].table["group"].tolist() == ["everybody"]
     assert len(trajectory_panels(clusters(), table, limit=1)) == 1
 
 

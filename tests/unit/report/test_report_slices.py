@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plastimap.images import Volume
+from plastimap.report.flicker import flicker_figure, views_of
 from plastimap.report.slices import (
     View,
     display_window,
@@ -124,3 +125,21 @@ def test_window_of_nothing_and_of_a_constant() -> None:
     assert display_window(np.array([np.nan, 0.0])) == (0.0, 1.0)
     low, high = display_window(np.full(5, 2.0))
     assert low < 2.0 < high
+
+
+def test_flicker_shows_every_session_in_the_same_boxes() -> None:
+    data = np.zeros((20, 24, 20), dtype=np.float32)
+    data[5:15, 5:19, 5:15] = 1.0
+    first = Volume(data, np.diag([8.0, 8.0, 8.0, 1.0]))
+    moved = np.diag([8.0, 8.0, 8.0, 1.0])
+    moved[0, 3] = 16.0
+    second = Volume(data, moved)
+    views = views_of([(None, None), (first, first), (second, first)])
+    assert views is not None
+    pictures = [flicker_figure(native, first, views, target="MNI") for native in (first, second)]
+    before, after = ([np.asarray(figure.axes[half].images[0].get_array()) for figure in pictures] for half in (0, 1))
+    # Two voxels to the right as scanned; nothing moves once both are in the target space.
+    assert np.abs(before[0] - before[1]).max() > 0.5
+    np.testing.assert_array_equal(after[0], after[1])
+    assert pictures[0].get_size_inches().tolist() == pictures[1].get_size_inches().tolist()
+    assert views_of([(first, None)]) is None
