@@ -1,0 +1,159 @@
+"""What the logs of a study say of its jobs, and whether the files they wrote are still as they wrote them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from plastimap.jobs import MARK
+from plastimap.process import is_alive, process_from
+from plastimap.writing import Fingerprint, PathLike, fingerprint
+
+LOGS = "logs"
+
+TIME_TOLERANCE_S = 2.0
+"""A file this much younger than its job's end was changed by somebody else."""
+
+State = Literal["done", "failed", "running", "interrupted"]
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What a job's log says of it.
+
+    Attributes
+    ----------
+    log : str
+        The log, relative to the output folder.
+    state : {"done", "failed", "running", "interrupted"}
+        A job that was killed or ran out of memory could not say so: it is interrupted.
+    started, ended : float or None
+        Seconds since 1970.
+    reason : str
+        Why it failed.
+    files : dict
+        Path relative to the output folder → size and checksum, of a job that is done.
+    """
+
+    log: str
+    state: State
+    started: float | None = None
+    ended: float | None = None
+    reason: str = ""
+    files: dict[str, Fingerprint] = field(default_factory=dict, repr=False)
+
+    @property
+    def step(self) -> str:
+        """The rule, without the kind of scan."""
+        return self.log.split("/")[1].removesuffix(".log")
+
+    @property
+    def name(self) -> str:
+        """Step and what it is about: ``mpm sub-01_ses-02``."""
+        about = Path(self.log).stem
+        return self.step if about == self.step else f"{self.step} {about}"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file that is not as its job wrote it.
+
+    Attributes
+    ----------
+    file : str
+        Relative to the output folder.
+    what : str
+        What is wrong with it.
+    by_hand : bool
+        Whether somebody changed it after its job.
+    """
+
+    file: str
+    what: str
+    by_hand: bool = False
+
+
+def read_records(out: PathLike) -> list[JobRecord]:
+    """Records of all jobs that left a log in an output folder, in the order of their logs."""
+    root = Path(out)
+    logs = sorted(Path(folder, name) for folder, _, names in os.walk(root / LOGS) for name in names)
+    found = (_read_record(log, log.relative_to(root).as_posix()) for log in logs if log.suffix == ".log")
+    return [record for record in found if record is not None]
+
+
+def broken_files(out: PathLike, records: Iterable[JobRecord], *, content: bool) -> list[Broken]:
+    """Files that are there and not as their jobs wrote them.
+
+    Parameters
+    ----------
+    out : path-like
+        The output folder.
+    records : iterable of JobRecord
+    content : bool
+        Compare checksums too, which reads every file; else sizes.
+
+    Returns
+    -------
+    list of Broken
+        Missing files are not among them: Snakemake sees those itself.
+    """
+    found: list[Broken] = []
+    for record in records:
+        for file, wanted in record.files.items():
+            what = _difference(Path(out, file), wanted, content=content)
+            if what:
+                changed = Path(out, file).stat().st_mtime
+                later = record.ended is not None and changed > record.ended + TIME_TOLERANCE_S
+                found.append(Broken(file, what, later))
+    return found
+
+
+def since(records: Sequence[JobRecord], start: float) -> list[JobRecord]:
+    """Records of the jobs that ended at `start` or later."""
+    return [record for record in records if record.ended is not None and record.ended >= start]
+
+
+def _difference(path: Path, wanted: Fingerprint, *, content: bool) -> str:
+    try:
+        size = path.stat().st_size
+        if size != wanted[0]:
+            return f"{size:,} bytes, where its job wrote {wanted[0]:,}"
+        return "other content than its job wrote" if content and fingerprint(path) != wanted else ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+
+
+def _read_record(log: Path, name: str) -> JobRecord | None:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    marks = dict(mark for line in lines if line.startswith(MARK) and (mark := _mark(line)))
+    if "started" not in marks:
+        return None
+    began = marks["started"].get("time")
+    if "done" in marks:
+        end = marks["done"]
+        files = {file: (int(size), str(check)) for file, (size, check) in end["files"].items()}
+        return JobRecord(name, "done", began, end["time"], files=files)
+    if "failed" in marks:
+        return JobRecord(name, "failed", began, marks["failed"]["time"], reason=marks["failed"]["reason"])
+    process = process_from(marks["started"])
+    gone = process is None or is_alive(process) is False
+    return JobRecord(name, "interrupted" if gone else "running", began)
+
+
+def _mark(line: str) -> tuple[str, dict[str, Any]] | None:
+    word, _, text = line.removeprefix(MARK).partition(" ")
+    try:
+        content = json.loads(text)
+    except ValueError:
+        # The line was being written when the machine stopped.
+        return None
+    return (word, content) if isinstance(content, dict) else None
