@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all tiny lint clean
+.PHONY: setup demo test test-all test-faults test-slurm sbom audit tiny lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -32,6 +32,23 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n $(CORES) -m "slow or not slow"
+
+# A table: fault, what happened, data intact.
+test-faults: $(READY)
+	$(BIN)/python -m pytest -m slow -s tests/faults
+
+# A SLURM of this machine's own; skipped, with the reason, without root or Debian's packages.
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m slow -s -rs tests/slurm
+
+# What the program is made of (CycloneDX), and what is known against it. Both need the network.
+sbom: $(READY)
+	$(BIN)/python -m pip install --quiet ".[supply]"
+	$(BIN)/cyclonedx-py requirements requirements.lock --output-format JSON --output-file sbom.json
+
+audit: $(READY)
+	$(BIN)/python -m pip install --quiet ".[supply]"
+	$(BIN)/pip-audit --require-hashes --requirement requirements.lock
 
 tiny: $(READY)
 	$(BIN)/python -m pytest -m slow tests/workflow/test_tiny_study.py

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from plastimap.bids.plan import growing, open_study
+from plastimap.bids.plan import open_study
 from plastimap.paths import (
     ANALYSED_TISSUES,
     DWI_MAPS,
@@ -28,6 +28,7 @@ study = open_study(
     refresh=workflow.is_main_process,
 )
 paths = study.paths
+growing = study.memory
 code = CodeIds(workflow.basedir)
 
 
@@ -50,6 +51,7 @@ include: "rules/space.smk"
 include: "rules/smooth.smk"
 include: "rules/behaviour.smk"
 include: "rules/glm.smk"
+include: "rules/brainage.smk"
 include: "rules/simulation.smk"
 include: "rules/report.smk"
 
@@ -63,10 +65,10 @@ localrules:
 rule all:
     default_target: True
     input:
-        study.participant_targets,
+        study.participant_goals,
         study.group_targets,
 
 
 rule participant:
     input:
-        study.participant_targets,
+        study.participant_goals,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,26 +13,35 @@ from typing import Any
 import yaml
 
 from plastimap import __version__
-from plastimap.bids.manifest import write_manifest
-from plastimap.bids.plan import STAGES, Study
-from plastimap.bids.problems import FILES_SHOWN, errors, format_problems
+from plastimap.bids.plan import STAGES, Study, keep_study
+from plastimap.bids.problems import FILES_SHOWN, errors, format_problems, unique_problems
+from plastimap.brainage.commands import add_commands as add_brainage
 from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.paths import Paths
+from plastimap.power import add_commands as add_power
+from plastimap.running.chunks import CHUNK_SCANS
+from plastimap.running.commands import add_commands as add_running
+from plastimap.running.launch import EXIT_PROBLEMS, Execution, launch
+from plastimap.running.resume import place_problems
+from plastimap.running.room import room_line
 from plastimap.shipped import workflow_file
-from plastimap.writing import write_if_changed, write_text
+from plastimap.writing import write_text
 
-EXIT_PROBLEMS = 2
-"""Exit code when the study has problems that a person must solve first."""
-
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-"""Scans run in parallel, so each job computes with one thread; that also keeps results equal to the last bit."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
+"""What a disk says that is full, read-only, not ours, or broken: a matter of the place, not of this program."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _parser().parse_args(arguments)
-    return options.command(options)
+    try:
+        return options.command(options)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"{error.filename or 'the disk'}: {error.strerror}; make room or give another folder", file=sys.stderr)
+        return EXIT_PROBLEMS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,11 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--config", type=Path, help="simulation settings (YAML); the demo's when not given")
     simulate.add_argument("--seed", type=int)
     simulate.set_defaults(command=_simulate)
+
+    add_power(commands)
+    add_running(commands)
+    add_brainage(commands)
     return parser
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, help="study configuration (YAML) over the defaults")
+    layers = "study configuration (YAML) over the defaults; give it again for a further one over that"
+    parser.add_argument("--config", type=Path, action="append", default=[], help=layers)
     parser.add_argument("--participant-label", nargs="+", metavar="LABEL", help="people, without sub-")
     parser.add_argument("--session-label", nargs="+", metavar="LABEL", help="sessions, without ses-")
     parser.add_argument("--stages", nargs="+", choices=STAGES, help="only these stages, and what they need")
@@ -87,6 +101,9 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cores", default="all", help="processors to use here (default: all)")
     parser.add_argument("--profile", help="default, slurm, or a Snakemake profile's folder")
     parser.add_argument("--dry-run", "-n", action="store_true", help="say what would be done, and why")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="fast local folder for temporary files of jobs")
+    help_text = "larger studies run in chunks of people of about so many scans (default: %(default)s)"
+    parser.add_argument("--chunk-scans", type=int, default=CHUNK_SCANS, metavar="N", help=help_text)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -100,21 +117,22 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = _checked(options, full=True)
-    return EXIT_PROBLEMS if config is None else 0
+    study = _checked(options, full=True)
+    if study is None:
+        return EXIT_PROBLEMS
+    _tell(study)
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = _checked(options, full=False)
-    if config is None:
+    study = _checked(options, full=False)
+    if study is None:
         return EXIT_PROBLEMS
-    target = "all" if options.level == "group" else "participant"
-    command = snakemake_command(
-        config, target=target, cores=options.cores, profile=options.profile, dry_run=options.dry_run
-    )
-    sys.stdout.flush()
-    # Replacing this process keeps signals, exit code and terminal as Snakemake has them.
-    return os.execve(command[0], command, _environment())  # noqa: S606
+    return launch(study, _execution(options, "all" if options.level == "group" else "participant"))
+
+
+def _execution(options: argparse.Namespace, target: str) -> Execution:
+    return Execution(target, options.cores, options.profile, options.dry_run, options.scratch, options.chunk_scans)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -134,15 +152,10 @@ def _demo(options: argparse.Namespace) -> int:
         "output_dir": str(derivatives.resolve()),
         "truth": str((raw / "truth").resolve()),
     }
-    config, problems = load_config([workflow_file("config/examples/demo.yaml"), study])
-    if errors(problems):
-        print(format_problems(problems), file=sys.stderr)
+    prepared = _prepared([workflow_file("config/examples/demo.yaml"), study], full=False)
+    if prepared is None:
         return EXIT_PROBLEMS
-    _save(config)
-    command = snakemake_command(
-        config, target="all", cores=options.cores, profile=options.profile, dry_run=options.dry_run
-    )
-    status = subprocess.run(command, env=_environment(), check=False).returncode
+    status = launch(prepared, _execution(options, "all"), stay=True)
     if status == 0 and not options.dry_run:
         print((derivatives / Paths.found_text).read_text(encoding="utf-8"))
         print(f"report: {derivatives / Paths.report}")
@@ -150,23 +163,23 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 # --- what the commands share ----------------------------------------------------------------------------------------
-def _checked(options: argparse.Namespace, *, full: bool) -> dict[str, Any] | None:
-    """Check config and dataset together, print everything that is wrong; the config when nothing stands in the way."""
-    layers = [*([options.config] if options.config else []), _overrides(options)]
+def _checked(options: argparse.Namespace, *, full: bool) -> Study | None:
+    """The study that the options name, checked and kept; None when something stands in the way."""
+    layers = [*options.config, _overrides(options)]
     if options.bids_dir:
         # Where nothing names an output folder, BIDS has a place for it.
         layers.insert(0, {"output_dir": str((options.bids_dir / "derivatives" / "plastimap").resolve())})
+    return _prepared(layers, full=full)
+
+
+def _prepared(layers: Sequence[Path | Mapping[str, Any]], *, full: bool) -> Study | None:
+    """Check configuration, dataset and place together, print everything that is wrong, and keep the plan."""
     config, problems = load_config(layers)
     manifest, problems = check_study(usable_config(config), config_problems=problems)
+    if not errors(problems):
+        problems = unique_problems(problems, place_problems(config["output_dir"]))
     print(format_problems(problems, files_shown=None if full else FILES_SHOWN), file=sys.stderr)
-    if errors(problems):
-        return None
-    _save(config)
-    place = Path(config["output_dir"])
-    write_manifest(place / Paths.manifest, manifest)
-    if full:
-        _tell(Study(config, manifest), place)
-    return config
+    return None if errors(problems) else keep_study(config, manifest, problems)
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -189,47 +202,12 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _save(config: Mapping[str, Any]) -> None:
-    """Keep the effective configuration with the results: a rerun needs nothing else."""
-    place = Path(config["output_dir"]) / Paths.effective_config
-    write_if_changed(place, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-
-
-def _tell(study: Study, place: Path) -> None:
+def _tell(study: Study) -> None:
     print(f"people: {len(study.subjects)}, scans: {len(study.scans)}, structural image: {study.contrast}")
     for stage in STAGES:
         print(f"  {stage:<10} {'left out: ' + study.left_out[stage] if stage in study.left_out else 'yes'}")
-    print(f"manifest: {place / Paths.manifest}")
-
-
-def snakemake_command(
-    config: Mapping[str, Any], *, target: str, cores: str, profile: str | None, dry_run: bool
-) -> list[str]:
-    """The Snakemake call of a run, as a list of arguments.
-
-    Parameters
-    ----------
-    config : mapping
-        Checked configuration; its effective copy lies in the output folder.
-    target : {"all", "participant"}
-    cores : str
-    profile : str or None
-        Name of a shipped profile, or a folder.
-    dry_run : bool
-    """
-    place = Path(config["output_dir"])
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_file("Snakefile"))]
-    command += ["--configfile", str(place / Paths.effective_config), "--directory", str(place)]
-    # A workflow profile would win over --profile, so only one is given.
-    shipped = workflow_file("profiles") / (profile or "default")
-    command += ["--workflow-profile", "none", "--profile", str(shipped if shipped.is_dir() else profile)]
-    command += ["--cores", str(cores)]
-    # Options that take several values come last, or they would swallow the target.
-    return [*command, target, *(["--dry-run", "--quiet", "rules"] if dry_run else ["--logger", "plastimap"])]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
+    print(room_line(study))
+    print(f"manifest: {Path(study.config['output_dir']) / Paths.manifest}")
 
 
 def _simulation_spec(file: Path | None, seed: int | None) -> dict[str, Any]:

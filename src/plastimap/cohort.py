@@ -11,8 +11,10 @@ from plastimap.writing import PathLike
 if TYPE_CHECKING:
     import pandas as pd
 
-CURVE_PARAMETERS = ("alpha", "delta", "gamma", "improvement")
-"""Parameters of a learning curve that become columns of a person."""
+_CURVE = ("alpha", "delta", "gamma", "improvement")
+
+CURVE_PARAMETERS = (*_CURVE, *(f"{name}_pooled" for name in _CURVE))
+"""Parameters of a learning curve that become columns of a person; the pooled ones lean on everybody's curves."""
 
 
 def scan_table(days: Mapping[str, float | None], quality: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

@@ -27,7 +27,18 @@ SCHEMA = "workflow/schemas/config.schema.json"
 MAX_BYTES = 1_000_000
 """A configuration larger than this is something else."""
 
-PATH_KEYS = (("bids_dir",), ("output_dir",), ("truth",), ("images",), ("exclude",), ("behaviour", "table"), ("behaviour", "training"))
+BRAINAGE_FILES = (
+    "table", "people", "parcels", "edges", "labels", "label_table", "model", "training", "controls", "lesions",
+    "surface_left", "surface_right",
+)  # fmt: skip
+"""Keys of the section ``brainage`` that hold a path."""
+
+PATH_KEYS = (
+    *((key,) for key in ("bids_dir", "output_dir", "truth", "images", "exclude")),
+    *(("behaviour", key) for key in ("table", "training")),
+    *(("space", "template", tissue) for tissue in ("GM", "WM")),
+    *(("brainage", key) for key in BRAINAGE_FILES),
+)
 """Keys that hold one path; ``derivatives`` and the regions' images hold more."""
 
 Config = dict[str, Any]
@@ -249,8 +260,8 @@ def _absolute_paths(config: Config, folder: Path) -> Config:
         config["derivatives"] = [_absolute(one, folder) for one in config["derivatives"]]
     if isinstance(config.get("rois"), list):
         for region in config["rois"]:
-            if isinstance(region, dict) and "image" in region:
-                region["image"] = _absolute(region["image"], folder)
+            if isinstance(region, dict):
+                region.update({key: _absolute(region[key], folder) for key in ("image", "transform") if key in region})
     return config
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from plastimap.bids.problems import Severity
 from plastimap.config import BRAINAGE_FILES
+from plastimap.exclusion import ExclusionProblem, read_exclusions
 from plastimap.programs import FSL_EDDY, find_program
 
 BUILT_IN_SPACE = "MNI152NLin2009aSym"
@@ -93,6 +94,17 @@ def _inputs(config: Mapping[str, Any]) -> Iterator[Finding]:
     for key in ("images", "exclude"):
         if config.get(key) is not None:
             yield from _file((key,), config[key])
+    yield from _exclusions(config.get("exclude"))
+
+
+def _exclusions(path: str | None) -> Iterator[Finding]:
+    if path is None or not Path(path).is_file():
+        return
+    try:
+        read_exclusions(path)
+    except (ExclusionProblem, UnicodeDecodeError) as problem:
+        why = "scans to leave out cannot be told"
+        yield _error(("exclude",), f"exclude: {problem}", why, "export the table from the report's rating page again")
 
 
 def _folder(place: tuple[str | int, ...], path: str) -> Iterator[Finding]:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import IO, Any
+
+from plastimap.process import this_process
+from plastimap.writing import noting_files
 
 PR_SET_PDEATHSIG = 1
 """Linux: ask for a signal when the parent process ends."""
+
+MARK = "# plastimap "
+"""Begin of the lines of a log that are for :mod:`plastimap.running.records`: started, done or failed, then JSON."""
+
+SKEW_S = 2.0
+"""Clocks of a machine and of its files further apart than this are worth a note: file times decide what reruns."""
 
 
 class JobFailed(SystemExit):
@@ -30,6 +43,9 @@ def job_log(log: str | os.PathLike[str]) -> Generator[None]:
 
     Notes
     -----
+    The log's first line says who works on the job; its last one is the record
+    of completion: size and checksum of every file that was written.
+
     Snakemake neither redirects a script's output nor ends its jobs when it is
     killed: an orphan and its successor would write the same file. So each
     script asks the kernel to be ended with its parent (Linux).
@@ -38,20 +54,45 @@ def job_log(log: str | os.PathLike[str]) -> Generator[None]:
     terminal = os.dup(2)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8", buffering=1) as stream:
-        for channel in (sys.stdout, sys.stderr):
-            channel.flush()
+        _flush_output()
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
+        began = time.time()
+        _mark(stream, "started", {"time": began, **asdict(this_process())})
+        _tell_skew(stream, began)
         try:
-            with _one_blas_thread():
+            with _one_blas_thread(), noting_files() as files:
                 yield
+            _flush_output()
+            _mark(stream, "done", {"time": time.time(), "files": files})
         except Exception as error:
             traceback.print_exc()
-            sys.stderr.flush()
+            _flush_output()
+            _mark(stream, "failed", {"time": time.time(), "reason": _first_line(error)})
             os.write(terminal, f"{_job_name(log)}: {_first_line(error)} (log: {log})\n".encode())
             raise JobFailed(1) from error
         finally:
             os.close(terminal)
+
+
+def _mark(stream: IO[str], word: str, content: dict[str, Any]) -> None:
+    stream.write(f"{MARK}{word} {json.dumps(content)}\n")
+    stream.flush()
+
+
+def _flush_output() -> None:
+    for channel in (sys.stdout, sys.stderr):
+        channel.flush()
+
+
+def _tell_skew(stream: IO[str], now: float) -> None:
+    """Say where this machine's clock is not that of the output folder."""
+    skew = now - os.fstat(stream.fileno()).st_mtime
+    if abs(skew) > SKEW_S:
+        where = os.uname().nodename
+        stream.write(
+            f"the clock of {where} and that of the output folder are {skew:.0f} s apart; set the clock (NTP)\n"
+        )
 
 
 @contextmanager

@@ -225,6 +225,7 @@ class Paths:
     brainage_edges = "brainage/edges.tsv"
     brainage_table = "brainage/table.tsv"
     brainage_model = "brainage/model.safetensors"
+    brainage_card = "brainage/model.json"
     brainage_ages = "brainage/ages.tsv"
     brainage_people = "brainage/people.tsv"
     brainage_notes = "brainage/notes.json"

@@ -60,9 +60,9 @@ def _power(options: argparse.Namespace) -> int:
 
 
 def _power_table(study: Study, place: Path, options: argparse.Namespace) -> pd.DataFrame:
-    import pandas as pd
-
+    from plastimap.groupfiles import read_tables
     from plastimap.images import read_volume
+    from plastimap.stats.asymmetry import sides_of
     from plastimap.stats.power import Effect, read_pilot, sample_sizes
     from plastimap.stats.problems import StatsProblem
     from plastimap.stats.settings import analysis_settings
@@ -76,28 +76,19 @@ def _power_table(study: Study, place: Path, options: argparse.Namespace) -> pd.D
     model, inference = study.config["model"], study.config["inference"]
     if not model["group"]:
         raise StatsProblem("the study has one group (model.group is null): there is nothing to compare")
-    read = {"sep": "\t", "na_values": ["n/a"], "dtype": {"participant_id": str, "session": str, model["group"]: str}}
     labels = [scan.label for scan in study.analysed[pair]]
-    scans = pd.read_csv(needed[0], **read).set_index("scan").loc[labels].reset_index()
-    participants = pd.read_csv(needed[1], **read)
+    scans, participants = read_tables(needed[0], needed[1], labels=labels, model={**model, "weighting": "equal"},
+                                      map_name=options.map)  # fmt: skip
     mask, search = read_volume(needed[2]), read_volume(needed[3])
-    inside = mask.data > 0
-    images = [place / study.smoothed_file(scan, *pair) for scan in study.analysed[pair]]
+    images = [read_volume(place / study.smoothed_file(scan, *pair)) for scan in study.analysed[pair]]
+    sides = sides_of(images, mask, search, errors=(), difference=model["asymmetry"])
     settings = analysis_settings(
         {**model, "weighting": "equal"}, inference, minimum_subjects=study.config["masks"]["minimum_subjects"]
     )
-    pilot = read_pilot(
-        np.stack([read_volume(file).data[inside] for file in images]), scans, participants,
-        group=model["group"], term=options.term, time=settings["time"],
-    )  # fmt: skip
-    analysis = settings | {
-        "map_name": options.map,
-        "tissue": options.tissue,
-        "mask": inside,
-        "search_volumes": {side: search.data == label for label, side in enumerate(("L", "R"), start=1)},
-        "affine": mask.affine,
-    }
-    effect = Effect(options.test, options.term, options.percent, _ball(mask, options.centre, options.radius)[inside])
+    pilot = read_pilot(sides.maps, scans, participants, group=model["group"], term=options.term, time=settings["time"])
+    analysis = settings | sides.arguments | {"map_name": options.map, "tissue": options.tissue, "affine": mask.affine}
+    region = _ball(mask, options.centre, options.radius)[sides.mask]
+    effect = Effect(options.test, options.term, options.percent, region)
     return sample_sizes(
         pilot, effect, options.sizes, rounds=options.rounds, analysis=analysis, level=inference["cluster_p"],
         seed=options.seed, progress=_show,

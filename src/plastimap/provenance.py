@@ -10,18 +10,26 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import json
 import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from plastimap.caches import cache_folder
+from plastimap.writing import write_text
+
 PACKAGE = "plastimap"
 ROOT = Path(__file__).parent
 
-NUMERICAL = frozenset(
-    {"dipy", "matplotlib", "nibabel", "nilearn", "numba", "numpy", "pandas", "picsl_greedy", "scipy", "SimpleITK"}
-)
-"""Packages whose version belongs to a result (each is imported under its distribution's name)."""
+ALWAYS_THERE = ("dipy", "matplotlib", "nibabel", "nilearn", "numba", "numpy", "pandas", "picsl_greedy", "safetensors",
+                "scipy", "SimpleITK")  # fmt: skip
+
+OPTIONAL = ("deepbet", "torch")
+
+NUMERICAL = {**dict.fromkeys((*ALWAYS_THERE, *OPTIONAL), ""), "sklearn": "scikit-learn"}
+"""Packages whose version belongs to a result, with their distribution's name where it is another than the module's.
+An optional one that is not there is a version too: once it is installed, results may differ."""
 
 
 class CodeIds:
@@ -68,10 +76,14 @@ def _code_id(script: Path, files: tuple[Path, ...]) -> str:
     code = [script, *(modules[name] for name in sorted(modules))]
     packages = {name.partition(".")[0] for file in code for name in _meaning(file)[1]}
     digest = hashlib.sha256(f"python={sys.version_info[:2]}".encode())
-    for content in (*(_meaning(file)[0].encode() for file in code), *(file.read_bytes() for file in files)):
-        digest.update(hashlib.sha256(content).digest())
-    for name in sorted(packages & NUMERICAL):
-        digest.update(f"{name}={version(name)}".encode())
+    for content in (
+        *(_meaning(file)[0] for file in code),
+        *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files),
+    ):
+        digest.update(bytes.fromhex(content))
+    for name in sorted(packages & NUMERICAL.keys()):
+        digest.update(f"{name}={version(NUMERICAL[name] or name)}".encode())
+    _known().keep()
     return digest.hexdigest()[:16]
 
 
@@ -88,12 +100,53 @@ def _reached(script: Path) -> dict[str, Path]:
     return modules
 
 
+class _Known:
+    """What files mean, by their content: parsing all of them takes a second, looking them up some milliseconds."""
+
+    FORMAT = 1
+
+    def __init__(self) -> None:
+        folder = cache_folder()
+        name = f"meanings-{self.FORMAT}-{sys.version_info[0]}.{sys.version_info[1]}.json"
+        self.file = folder / name if folder else None
+        self.content: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.grown = False
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            found = json.loads(self.file.read_text(encoding="utf-8")) if self.file else {}
+            self.content = {key: (str(digest), tuple(names)) for key, (digest, names) in found.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            # None yet, or not one of ours: it is only a shortcut.
+            self.content = {}
+
+    def keep(self) -> None:
+        """Write what was learned."""
+        if self.grown and self.file:
+            try:
+                write_text(self.file, json.dumps(self.content))
+            except OSError:
+                return
+            self.grown = False
+
+
+@cache
+def _known() -> _Known:
+    return _Known()
+
+
 @cache
 def _meaning(file: Path) -> tuple[str, tuple[str, ...]]:
-    """Syntax tree of `file` without docstrings and positions, and the modules that it names in imports."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    _strip_docstrings(tree)
-    return ast.dump(tree), tuple(_imports(tree))
+    """Digest of a file's syntax tree without docstrings and positions, and the modules that it names in imports."""
+    source, known = file.read_bytes(), _known()
+    key = hashlib.sha256(source).hexdigest()
+    if key not in known.content:
+        tree = ast.parse(source)
+        _strip_docstrings(tree)
+        known.content[key] = hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(_imports(tree))
+        known.grown = True
+    return known.content[key]
 
 
 def _strip_docstrings(tree: ast.AST) -> None:
@@ -134,6 +187,7 @@ def version(package: str) -> str:
 
 def software() -> dict[str, str]:
     """Versions of PlastiMap, Python and the numerical packages, for sidecars and the report."""
-    packages = {name: version(name) for name in sorted(NUMERICAL)}
+    found = {(other or name): version(other or name) for name, other in sorted(NUMERICAL.items())}
+    packages = {name: number for name, number in found.items() if number != "absent"}
     python = sys.version.partition(" ")[0]
     return {PACKAGE: version(PACKAGE), "python": python, "snakemake": version("snakemake"), **packages}

@@ -1,7 +1,7 @@
 """Files that are whole or absent: write beside, flush, rename.
 
 A reader never sees half a file under a final name: everything is written to
-``.<name>.<process>.tmp`` in the same folder and renamed when it is on disk.
+``.<name>.<process>-<random>.tmp`` in the same folder and renamed when it is on disk.
 """
 
 from __future__ import annotations
@@ -9,15 +9,31 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import secrets
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from isal import isal_zlib
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PathLike = str | os.PathLike[str]
+
+STRAY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp(\..*)?")
+"""Names of files that were being written; where their process is gone they are of no use."""
+
+PIECE = 1 << 20
+"""Bytes read at once for a checksum."""
+
+Fingerprint = tuple[int, str]
+"""Size of a file in bytes, and its CRC-32 in hexadecimal digits."""
+
+_noted: ContextVar[dict[str, Fingerprint] | None] = ContextVar("_noted", default=None)
 
 
 @contextmanager
@@ -38,13 +54,39 @@ def replacing(path: PathLike) -> Generator[Path]:
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     stem, dot, extension = final.name.partition(".")
-    beside = final.with_name(f".{stem}.{os.getpid()}.tmp{dot}{extension}")
+    # Jobs on two machines may have the same process number.
+    beside = final.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{dot}{extension}")
+    noted = _noted.get()
     try:
         yield beside
         _flush(beside)
+        found = fingerprint(beside) if noted is not None else None
         os.replace(beside, final)
     finally:
         beside.unlink(missing_ok=True)
+    if noted is not None and found is not None:
+        noted[os.fspath(path)] = found
+
+
+@contextmanager
+def noting_files() -> Generator[dict[str, Fingerprint]]:
+    """Collect size and checksum of every file that is written inside, by its path as the writer gave it."""
+    files: dict[str, Fingerprint] = {}
+    token = _noted.set(files)
+    try:
+        yield files
+    finally:
+        _noted.reset(token)
+
+
+def fingerprint(path: PathLike) -> Fingerprint:
+    """Size and checksum of a file, as they are on disk."""
+    size, checksum = 0, 0
+    with open(path, "rb") as stream:
+        while piece := stream.read(PIECE):
+            size += len(piece)
+            checksum = isal_zlib.crc32(piece, checksum)
+    return size, f"{checksum:08x}"
 
 
 def _flush(path: Path) -> None:

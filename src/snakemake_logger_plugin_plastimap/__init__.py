@@ -15,6 +15,10 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from plastimap.jobs import MARK
+from plastimap.process import process_from, this_process
+from plastimap.running.lock import note, read_run
+
 LINE_EVERY_S = 5.0
 """Without a terminal, seconds between lines, so that a log file stays readable."""
 
@@ -54,6 +58,7 @@ class LogHandler(LogHandlerBase):
         self._started = time.monotonic()
         self._last_line = 0.0
         self._current = ""
+        self._failed = 0
         self._moving = sys.stderr.isatty()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -66,11 +71,22 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.PROGRESS:
             self._progress(told["done"], told["total"])
         elif event == LogEvent.JOB_ERROR:
+            self._failed += 1
             self._say(job_failure(self._jobs.get(told["jobid"]) or str(told["rule_name"]), told))
         elif event == LogEvent.RUN_INFO:
-            self._say(f"{record.__dict__['stats'].get('total', 0)} jobs to do")
+            note(".", jobs=dict(told["stats"]), planned=time.time())
+            self._say(f"{told['stats'].get('total', 0)} jobs to do")
         elif event == LogEvent.ERROR or (event is None and _worth_saying(record)):
             self._say(record.getMessage())
+
+    def close(self) -> None:
+        """Say how to go on after failures, and that the run ended in order."""
+        if self._failed:
+            self._say(resume_hint(self._failed))
+        # Where one run is several calls, whoever started them knows when it ends.
+        if process_from(read_run(".")) == this_process():
+            note(".", ended=time.time())
+        super().close()
 
     def _progress(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -111,12 +127,24 @@ def job_failure(name: str, record: dict[str, Any]) -> str:
     return f"FAILED {name}: {reason}\n       log: {', '.join(logs) or 'none'}"
 
 
+def resume_hint(failures: int) -> str:
+    """What to do after failures."""
+    count = "one failure" if failures == 1 else f"{failures} failures"
+    return (
+        f"{count}; what is done is kept. Read the logs above (or: plastimap status {Path.cwd()}), "
+        "remove the cause, and give the same command again: it goes on where it stopped"
+    )
+
+
 def _last_line(log: Path) -> str:
     try:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    return lines[-1] if lines else ""
+    if lines and lines[-1].startswith(f"{MARK}started"):
+        return "it was ended from outside: killed, out of memory, or out of time"
+    told = [line for line in lines if not line.startswith(MARK)]
+    return told[-1] if told else ""
 
 
 def _duration(seconds: float) -> str:

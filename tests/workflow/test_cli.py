@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from plastimap.cli import main, snakemake_command
+from plastimap.cli import main
 from plastimap.config import load_config
+from plastimap.running.engine import snakemake_command
 from tests.workflow.conftest import Builder
 
 SESSIONS = ["ses-01", "ses-02"]

@@ -81,7 +81,8 @@ def test_stages_left_out_have_their_reason(builder: Builder, tmp_path: Path) -> 
 def test_the_group_level_keeps_what_it_needs_whatever_stages_are_asked_for(builder: Builder, tmp_path: Path) -> None:
     builder.study(4, SESSIONS, "mpm")
     study = opened(builder, tmp_path / "out", stages=["glm"])
-    assert len(study.cohort_quality_files) == 24
+    # Of each of eight scans: fit, tissues, segmentation, space.
+    assert len(study.cohort_quality_files) == 32
     assert study.quality_files == []
 
 

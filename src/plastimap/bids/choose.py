@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from plastimap.bids.problems import Problem
-from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
+from plastimap.bids.rows import B1_SUFFIXES, FIELD_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
 
 SMALL_FLIP_DEG = 10.0
 """A single spoiled-gradient-echo acquisition at or below this flip angle counts as PD-weighted."""
@@ -46,7 +46,14 @@ def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
     for step in steps:
         current, found = step(current)
         problems += found
-    return current, problems
+    return _without_idle_fields(current), problems
+
+
+def _without_idle_fields(rows: list[Row]) -> list[Row]:
+    """Leave field maps out of scans without a diffusion series: they make no scan."""
+    with_dwi = {row.scan for row in rows if row.used and row.suffix == "dwi"}
+    idle = [row.path for row in rows if row.suffix in FIELD_SUFFIXES and row.scan not in with_dwi]
+    return _drop(rows, dict.fromkeys(idle, "field of no diffusion series"))
 
 
 def choose_runs(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:

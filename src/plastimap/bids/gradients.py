@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plastimap.bids.files import read_text
 from plastimap.bids.problems import Problem
+
+MAX_BYTES = 16_000_000
+"""A table of b-values or b-vectors has some kilobytes."""
 
 NORM_TOLERANCE = 0.1
 """Largest distance of a b-vector's length from 1; printed tables round to two or three digits."""
@@ -135,7 +139,7 @@ def _bad_values(gradients: Gradients, file: str, b0_threshold: float) -> list[Pr
 
 def _numbers(path: Path) -> list[tuple[float, ...]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, most=MAX_BYTES)
         rows = [tuple(float(cell) for cell in line.split()) for line in text.splitlines() if line.strip()]
     except OSError as error:
         raise GradientError("the file cannot be read", error.strerror or str(error), "fetch it again") from error

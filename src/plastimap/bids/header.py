@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from plastimap.bids.files import check_plain
+
 Matrix = tuple[tuple[float, ...], ...]
 """Three rows of four numbers: voxel indices (0-based) to world millimetres, RAS+."""
+
+DATA_TYPES = {2: 8, 4: 16, 8: 32, 16: 32, 64: 64, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
+"""NIfTI codes of real numbers, and their bits: integers of 8 to 64 bits, floats of 32 and 64."""
 
 _FIRST_BYTES = 4096
 _NIFTI1 = 348
@@ -80,6 +85,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """
     file = Path(path)
     try:
+        check_plain(file)
         with open(file, "rb") as stream:
             raw = stream.read(_FIRST_BYTES)
             length = stream.seek(0, os.SEEK_END)
@@ -196,6 +202,9 @@ def _header(raw: bytes, order: str, *, first: bool) -> Header:
     if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
         raise HeaderError("no usable NIfTI header", f"its dimensions are {dim}", "convert it again to .nii.gz")
     shape = _without_trailing_ones(dim[1 : dim[0] + 1])
+    _check_numbers(
+        int(field("h", 70 if first else 12)[0]), bitpix, offset, field("2f", 112) if first else field("2d", 176)
+    )
     qform = _qform(quatern, pixdim)
     sform = (srow[0:4], srow[4:8], srow[8:12])
     affine = sform if codes[1] > 0 else qform if codes[0] > 0 else _scaling(pixdim, shape)
@@ -203,6 +212,20 @@ def _header(raw: bytes, order: str, *, first: bool) -> Header:
     disagreement = corner_distance(sform, qform, shape) if both else 0.0
     bytes_wanted = int(max(offset, 0)) + math.prod(dim[1 : dim[0] + 1]) * bitpix // 8
     return Header(shape, affine, disagreement, bytes_wanted)
+
+
+def _check_numbers(code: int, bits: int, offset: float, scaling: Sequence[float]) -> None:
+    """How voxels are stored: as numbers that we read, where they begin, and how they are scaled."""
+    remedy = "convert it again to .nii.gz"
+    if DATA_TYPES.get(code) != bits:
+        why = f"code {code} with {bits} bits; real numbers of 8 to 64 bits are read, not colours or complex numbers"
+        raise HeaderError("the data type cannot be used", why, remedy)
+    if not math.isfinite(offset):
+        raise HeaderError("the header does not say where the data begin", f"it says {offset}", remedy)
+    # A slope of 0 or not-a-number says that nothing is scaled.
+    if math.isinf(scaling[0]) or (scaling[0] and math.isfinite(scaling[0]) and not math.isfinite(scaling[1])):
+        why = f"slope {scaling[0]}, intercept {scaling[1]}"
+        raise HeaderError("the scaling of the voxels makes no sense", why, "set slope and intercept, or " + remedy)
 
 
 def _without_trailing_ones(shape: Sequence[int]) -> tuple[int, ...]:

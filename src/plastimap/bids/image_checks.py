@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from plastimap.bids.b1_checks import check_receive, check_transmit
+from plastimap.bids.fields import check_field
 from plastimap.bids.gradients import GradientError, Gradients, check_gradients, read_bvals, read_bvecs
 from plastimap.bids.header import Matrix, corner_distance
 from plastimap.bids.manifest import Manifest, wants
@@ -46,6 +47,9 @@ def check_images(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]
     scans: dict[str, list[Row]] = {}
     for row in manifest.used:
         scans.setdefault(row.scan, []).append(row)
+    everything: dict[str, list[Row]] = {}
+    for row in manifest.rows:
+        everything.setdefault(row.scan, []).append(row)
     problems: list[Problem] = []
     for rows in scans.values():
         if wants(config, "mpm"):
@@ -56,6 +60,9 @@ def check_images(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]
                 if row.suffix == "dwi" and row.stage == "raw":
                     dwi = config["dwi"]
                     problems += check_dwi(row, label, b0_threshold=dwi["b0_threshold"], unring=dwi["unring"])
+                    same = everything[row.scan]
+                    problems += check_field(row, same, label, how=dwi["susceptibility"])
+                    problems += check_eddy(row, label) if dwi["motion"] == "eddy" else []
         problems += _check_t1w(rows, label)
     return problems + check_common_grid(manifest.used, label)
 
@@ -229,6 +236,15 @@ def check_dwi(row: Row, label: Label, *, b0_threshold: float, unring: bool) -> l
         scheme = Gradients(*gradients)
         problems += check_gradients(scheme, row.n_volumes, file=file, b0_threshold=b0_threshold)
     return problems
+
+
+def check_eddy(row: Row, label: Label) -> list[Problem]:
+    """What FSL's eddy needs to know of a series."""
+    if row.phase_encoding is not None:
+        return []
+    why = "FSL's eddy needs the phase-encoding axis, and no sidecar says which it is"
+    remedy = "add it to the sidecar, or set dwi.motion: true"
+    return [Problem(label(row.path), "no PhaseEncodingDirection", why, remedy)]
 
 
 def _check_t1w(rows: Sequence[Row], label: Label) -> list[Problem]:

@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from plastimap.bids.entities import BidsName, parse_name
+from plastimap.bids.files import read_text
 from plastimap.bids.header import Header, HeaderError, check_place, read_header
 from plastimap.bids.problems import Problem
 
 SIDECARS = (".json", ".bval", ".bvec")
 IMAGES = (".nii.gz", ".nii")
+
+MAX_SIDECAR_BYTES = 16_000_000
+"""A sidecar larger than this is something else."""
+
 _SUBJECT = re.compile(r"sub-[a-zA-Z0-9+]+")
 _SESSION = re.compile(r"ses-[a-zA-Z0-9+]+")
 _NEARLY_SUBJECT = re.compile(r"(?i)sub(ject)?[-_ ]?\d\w*")
@@ -152,23 +157,30 @@ class Dataset:
         return self._content[sidecar.path]
 
     def _read_json(self, file: Path, name: str) -> Mapping[str, Any]:
+        twice: list[str] = []
         try:
-            content = json.loads(file.read_text(encoding="utf-8-sig"))
+            content = json.loads(
+                read_text(file, most=MAX_SIDECAR_BYTES), object_pairs_hook=lambda pairs: _object(pairs, twice)
+            )
         except (OSError, ValueError, RecursionError) as error:
-            empty = file.exists() and file.stat().st_size == 0
+            empty = file.is_file() and file.stat().st_size == 0
             what = "the file is empty" if empty else "the sidecar is no readable JSON"
-            why = "a sidecar holds a JSON object" if empty else str(error)
+            told = error.strerror if isinstance(error, OSError) else None
+            why = "a sidecar holds a JSON object" if empty else told or str(error)
             self.problems.append(Problem(name, what, why, "write it again from the conversion, or remove it"))
             return {}
         if not isinstance(content, dict):
             why = f"it holds a {type(content).__name__}, where an object {{…}} is wanted"
             self.problems.append(Problem(name, "the sidecar is no JSON object", why, "write it again"))
             return {}
+        if twice:
+            why = f"{', '.join(twice)}: programs choose differently between the values"
+            self.problems.append(Problem(name, "a key is written twice", why, "keep the right one"))
         return content
 
     def _walk(self) -> Iterator[DataFile]:
         for entry in self._entries(self.root):
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield from self._file(entry, "", None)
             elif _SUBJECT.fullmatch(entry.name):
                 yield from self._subject(entry)
@@ -182,11 +194,11 @@ class Dataset:
     def _subject(self, subject: os.DirEntry[str]) -> Iterator[DataFile]:
         for entry in self._entries(subject.path):
             place = f"{subject.name}/{entry.name}"
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield from self._file(entry, subject.name, None)
             elif _SESSION.fullmatch(entry.name):
                 for inner in self._entries(entry.path):
-                    if inner.is_dir():
+                    if _is_folder(inner):
                         yield from self._datatype(inner, f"{place}/{inner.name}")
                     else:
                         yield from self._file(inner, place, None)
@@ -195,8 +207,11 @@ class Dataset:
 
     def _datatype(self, folder: os.DirEntry[str], place: str) -> Iterator[DataFile]:
         for entry in self._entries(folder.path):
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield from self._file(entry, place, folder.name)
+            elif entry.name.endswith(IMAGES):
+                why = "it is not a file but a folder, so it is left out"
+                self.problems.append(Problem(f"{place}/{entry.name}", "no image", why, "copy the image again"))
 
     def _file(self, entry: os.DirEntry[str], folder: str, datatype: str | None) -> Iterator[DataFile]:
         name = parse_name(entry.name)
@@ -245,6 +260,23 @@ def _upward(folder: str) -> Iterator[str]:
     parts = folder.split("/") if folder else []
     for depth in range(1, len(parts) + 1):
         yield "/".join(parts[:depth])
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself; reading it as a file tells what is wrong.
+        return False
+
+
+def _object(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
+    """A JSON object; keys that are there twice are added to `twice`."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice += sorted({key for key in keys if keys.count(key) > 1})
+    return content
 
 
 def _size(entry: os.DirEntry[str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Manifest:
     bids_dir: str | None = None
     listed: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def used(self) -> tuple[Row, ...]:
         """Rows that count."""
         return tuple(row for row in self.rows if row.used)
@@ -73,7 +74,14 @@ class Manifest:
 
     def of(self, scan: str) -> tuple[Row, ...]:
         """Rows that count, of one scan."""
-        return tuple(row for row in self.used if row.scan == scan)
+        return self._by_scan.get(scan, ())
+
+    @cached_property
+    def _by_scan(self) -> dict[str, tuple[Row, ...]]:
+        found: dict[str, list[Row]] = {}
+        for row in self.used:
+            found.setdefault(row.scan, []).append(row)
+        return {scan: tuple(rows) for scan, rows in found.items()}
 
     def file_label(self, path: str) -> str:
         """Name a path as problems do: relative to the dataset where it lies inside."""

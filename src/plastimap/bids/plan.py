@@ -7,8 +7,9 @@ rules hold no logic. Imports nothing heavy: every job reads this module.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +17,11 @@ from typing import Any, Protocol
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
+from plastimap.bids.fields import Field, find_field
 from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, Row, behaviour_files, read_manifest, write_manifest
 from plastimap.bids.problems import Problem, errors, format_problems
 from plastimap.bids.rows import B1_SUFFIXES, RECEIVE_SUFFIX
+from plastimap.brainage.plan import BrainagePlan
 from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.exclusion import excluded_scans, read_exclusions
@@ -35,11 +38,22 @@ from plastimap.paths import (
     scan_subject,
     sidecar_of,
 )
+from plastimap.running.handover import chunk_people, is_checked
 from plastimap.space.atlases import with_images
 from plastimap.writing import read_json, write_if_changed
 
-STAGES = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "report")
+STAGES = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "brainage", "report")
 CONTRAST_ORDER = ("MTsat", "R1", "T1w")
+
+
+PROGRAM_MB = 500
+"""Memory of a job before it reads an image: Python and the numerical packages."""
+
+LEAST_MB = 1000
+"""A job with images asks for no less, however small they are, unless its rule does."""
+
+USUAL_VOXELS = {"anat": 176 * 256 * 256, "dwi": 110 * 110 * 70 * 70}
+"""Numbers of an image at 1 mm, and of a diffusion series at 2 mm with 70 volumes: the rules' figures are for these."""
 
 
 class Wildcards(Protocol):
@@ -161,7 +175,8 @@ class Study:
         table = config.get("exclude")
         excluded, told = excluded_scans(read_exclusions(table) if table else {}, manifest.scans)
         labels = sorted(set(manifest.scans) - excluded.keys())
-        self.scans = tuple(Scan(label, manifest.of(label)[0].day, manifest.of(label)) for label in labels)
+        rows = {label: manifest.of(label) for label in labels}
+        self.scans = tuple(Scan(label, rows[label][0].day, rows[label]) for label in labels)
         self.by_label = {scan.label: scan for scan in self.scans}
         self.contrast, self.notices = _structural_contrast(config["anat"]["contrast"], self.scans)
         self.notices = [*told, *self.notices]
@@ -177,12 +192,23 @@ class Study:
 
     def of_subject(self, subject: str) -> list[Scan]:
         """A person's scans that have the structural contrast, in order of sessions."""
-        return [scan for scan in self.in_space if scan.subject == subject]
+        return self._in_space_of.get(subject, [])
+
+    @cached_property
+    def _in_space_of(self) -> dict[str, list[Scan]]:
+        found: dict[str, list[Scan]] = {}
+        for scan in self.in_space:
+            found.setdefault(scan.subject, []).append(scan)
+        return found
 
     @cached_property
     def in_space(self) -> list[Scan]:
         """Scans that have the structural contrast, so that they can be segmented and brought to the target."""
-        return [scan for scan in self.scans if self.contrast in scan.native_maps]
+        return [scan for scan in self.scans if self.has_structural(scan)]
+
+    def has_structural(self, scan: Scan) -> bool:
+        """Whether a scan can be segmented and brought to the target space."""
+        return self.contrast in scan.native_maps
 
     @cached_property
     def wanted_maps(self) -> tuple[str, ...]:
@@ -193,7 +219,7 @@ class Study:
 
     def target_maps(self, scan: Scan) -> list[str]:
         """Maps of a scan that are brought to the target space by this run."""
-        if scan not in self.in_space:
+        if not self.has_structural(scan):
             return []
         # The error of a map made elsewhere is not known, whatever the echoes of the same scan say.
         foreign = {error for error, name in ERROR_MAPS.items() if scan.external(name, "native")}
@@ -202,7 +228,7 @@ class Study:
     def smoothed_maps(self, scan: Scan) -> list[tuple[str, str]]:
         """(map, tissue) pairs of a scan that are smoothed by this run."""
         names = [name for name in self.wanted_maps if name in self.target_maps(scan) or scan.external(name, "warped")]
-        if scan in self.in_space:
+        if self.has_structural(scan):
             names.append("vbm")
         return [(name, tissue) for name in names for tissue in ANALYSED_TISSUES]
 
@@ -230,7 +256,7 @@ class Study:
     @cached_property
     def quality_kinds(self) -> list[Kind]:
         """Sets of MPM maps of the scans that are segmented: there motion and medians are told, and A calibrated."""
-        return _kinds({scan.label: scan.mpm_maps for scan in self.scans if scan in self.in_space})
+        return _kinds({scan.label: scan.mpm_maps for scan in self.scans if self.has_structural(scan)})
 
     @cached_property
     def target_kinds(self) -> list[Kind]:
@@ -252,6 +278,7 @@ class Study:
             "smooth": (any(self.smoothed_maps(scan) for scan in self.scans), "no maps in the target space"),
             "behaviour": (bool(self.behaviour_tables), "no behaviour tables"),
             "glm": (bool(self.analysed), f"a group model needs at least {MIN_PARTICIPANTS} people with maps"),
+            "brainage": (self.brainage.possible, "no table of parcels, and no labels to make one from"),
             "report": (True, ""),
         }
         self.possible = frozenset(stage for stage, (there, _) in possible.items() if there)
@@ -263,6 +290,35 @@ class Study:
                 self.left_out[stage] = possible[stage][1]
         return frozenset(STAGES) - self.left_out.keys()
 
+    # --- resources ----------------------------------------------------------------------------------------------
+    def memory(self, mb: int) -> Callable[..., int]:
+        """Memory request of a rule, in MB: `mb` for images of the usual size, more for larger ones and later attempts.
+
+        Group rules read voxels inside masks of the target grid, whatever the size of the raw images.
+        """
+        return growing(mb, self._size_of)
+
+    def _size_of(self, wildcards: Wildcards) -> float:
+        if hasattr(wildcards, "scan"):
+            return self._sizes.get(wildcards.scan, 1.0)
+        scans = self.of_subject(wildcards.subject) if hasattr(wildcards, "subject") else []
+        return max((self._sizes[scan.label] for scan in scans), default=1.0)
+
+    @cached_property
+    def _sizes(self) -> dict[str, float]:
+        """Of each scan: its largest image, in times the usual size of its kind."""
+        return {
+            scan.label: max(
+                (
+                    math.prod(row.shape) / USUAL_VOXELS["dwi" if row.datatype == "dwi" else "anat"]
+                    for row in scan.rows
+                    if row.shape
+                ),
+                default=1.0,
+            )
+            for scan in self.scans
+        }
+
     # --- targets ------------------------------------------------------------------------------------------------
     def scan_targets(self, scan: Scan) -> list[str]:
         """Final files of one scan."""
@@ -273,16 +329,45 @@ class Study:
             patterns += self.quality_targets(scan)
         if "dwi" in self.stages and scan.dwi:
             patterns += [paths.native(name) for name in DWI_MAPS] + [paths.dwi_qa]
-        if "anat" in self.stages and scan in self.in_space:
+        if "anat" in self.stages and self.has_structural(scan):
             patterns += [paths.tissue(tissue) for tissue in TISSUES] + [paths.mask, paths.anat_qa]
-        if "space" in self.stages and scan in self.in_space:
+        if "space" in self.stages and self.has_structural(scan):
             patterns += [paths.warped(name) for name in self.target_maps(scan)]
-            patterns += [paths.warped_tissue(tissue) for tissue in TISSUES] + [paths.jacobian]
+            patterns += [paths.warped_tissue(tissue) for tissue in TISSUES]
+            patterns += [paths.jacobian, paths.from_template, paths.space_qa]
         return [paths.at(pattern, scan.label) for pattern in patterns]
+
+    def scan_goals(self, scan: Scan) -> list[str]:
+        """One output of each job of a scan that no other job of the participant level waits for, or that tells it.
+
+        Jobs write all their outputs or none, so one stands for all: ten times fewer files to follow.
+        """
+        paths, patterns = self.paths, list[str]()
+        if "mpm" in self.stages and scan.mpm_maps:
+            patterns += [paths.mpm_qa, *self.quality_targets(scan)[:1]]
+        if "dwi" in self.stages and scan.dwi:
+            patterns.append(paths.dwi_qa)
+        if "anat" in self.stages and self.has_structural(scan):
+            patterns.append(paths.anat_qa)
+        if "space" in self.stages and self.has_structural(scan):
+            patterns += [paths.warped_tissue(TISSUES[0]), paths.jacobian]
+        return [paths.at(pattern, scan.label) for pattern in patterns]
+
+    @cached_property
+    def participant_goals(self) -> list[str]:
+        """What the participant level asks for, of the people that this call is about."""
+        subjects = chunk_people(self.subjects)
+        wanted, files = set(subjects), [self.paths.description]
+        for scan in self.scans:
+            if scan.subject in wanted:
+                files += [*self.scan_goals(scan), *self.smoothed_targets(scan)[:1]]
+        if "report" in self.stages:
+            files += [self.paths.person_page.format(subject=subject) for subject in subjects]
+        return files
 
     def quality_targets(self, scan: Scan) -> list[str]:
         """What the segmentation adds to the maps of multi-parameter mapping."""
-        if "anat" not in self.stages or scan not in self.in_space:
+        if "anat" not in self.stages or not self.has_structural(scan):
             return []
         return [self.paths.mpm_quality, *([self.paths.native("PD")] if "A" in scan.mpm_maps else [])]
 
@@ -309,14 +394,29 @@ class Study:
             files += [self.paths.behaviour_fits, self.paths.behaviour_tests]
         if "glm" in self.stages:
             files += [self.paths.clusters, self.paths.families, *self.found_files]
+        files += self.brainage.targets
         if "report" in self.stages:
             files.append(self.paths.report)
         return files
+
+    @cached_property
+    def brainage(self) -> BrainagePlan:
+        """Regional brain age: its inputs and targets."""
+        labels = [scan.label for scan in self.in_space]
+        return BrainagePlan(self.config, self.paths, labels, lambda label: self.target_maps(self.by_label[label]))
 
     # --- inputs of rules: wildcards in, paths out ---------------------------------------------------------------
     def scan_of(self, wildcards: Wildcards) -> Scan:
         """The scan that a job is about."""
         return self.by_label[wildcards.scan]
+
+    def subject_of(self, wildcards: Wildcards) -> str:
+        """Whose scan a job is about, as in the table of participants."""
+        return f"sub-{self.scan_of(wildcards).subject}"
+
+    def session_of(self, wildcards: Wildcards) -> str | None:
+        """Session of a job's scan."""
+        return self.scan_of(wildcards).session
 
     def echo_files(self, wildcards: Wildcards) -> list[str]:
         """Echo images of a scan."""
@@ -330,15 +430,39 @@ class Study:
         """Images of a scan by the head and the body coil, or nothing."""
         return [row.path for row in self.scan_of(wildcards).receive]
 
-    def dwi_files(self, wildcards: Wildcards) -> Mapping[str, str | None]:
-        """Diffusion series of a scan with its b-values and b-vectors."""
+    def dwi_files(self, wildcards: Wildcards) -> Mapping[str, str | list[str] | None]:
+        """Diffusion series of a scan with its b-values and b-vectors, and the images that show its distortion."""
         row = self.scan_of(wildcards).dwi
-        return {"dwi": row.path, "bval": row.bval, "bvec": row.bvec} if row else {}
+        if row is None:
+            return {}
+        field = self.dwi_field(row)
+        bval = [field.image.bval] if field and field.image.bval else []
+        fields = {"fields": field.files if field else [], "field_bval": bval}
+        return {"dwi": row.path, "bval": row.bval, "bvec": row.bvec, **fields}
+
+    def dwi_field(self, row: Row) -> Field | None:
+        """Images that show how susceptibility distorts a series, where that is to be corrected and they exist."""
+        how = self.config["dwi"]["susceptibility"]
+        return None if how == "none" else find_field(row, self._rows_by_scan[row.scan], how)
+
+    def dwi_field_settings(self, wildcards: Wildcards) -> dict[str, Any] | None:
+        """How those images are to be read."""
+        row = self.scan_of(wildcards).dwi
+        field = self.dwi_field(row) if row else None
+        return field.settings(row) if field and row else None
+
+    @cached_property
+    def _rows_by_scan(self) -> dict[str, list[Row]]:
+        """All rows, also of files that do not count otherwise."""
+        found: dict[str, list[Row]] = {}
+        for row in self.manifest.rows:
+            found.setdefault(row.scan, []).append(row)
+        return found
 
     def dwi_protocol(self, wildcards: Wildcards) -> dict[str, Any]:
         """How a diffusion series was encoded: ``j-``, say, and the share of k-space; None where no sidecar says so."""
         row = self.scan_of(wildcards).dwi
-        return {key: getattr(row, key, None) for key in ("phase_encoding", "partial_fourier")}
+        return {key: getattr(row, key, None) for key in ("phase_encoding", "partial_fourier", "readout_s")}
 
     def native_file(self, scan: Scan, map_name: str) -> str:
         """A map on its native grid: made elsewhere, raw (T1w), or ours."""
@@ -354,9 +478,17 @@ class Study:
         return self.native_file(self.scan_of(wildcards), self.contrast)
 
     def mask_files(self, wildcards: Wildcards) -> list[str]:
-        """A brain mask that the user gave, or nothing."""
-        given = self.scan_of(wildcards).external("mask", "native")
-        return [given] if given else []
+        """A brain mask that the user gave, among the derivatives or beside the raw images, or nothing."""
+        scan = self.scan_of(wildcards)
+        given = scan.external("mask", "native")
+        if given or not self.config["bids_dir"]:
+            return [given] if given else []
+        beside = Path(self.config["bids_dir"], *scan.label.split("_"), "anat")
+        return sorted(map(str, beside.glob(f"{scan.label}_*desc-brain_mask.nii*")))[:1]
+
+    def scan_lesion_files(self, wildcards: Wildcards) -> list[str]:
+        """Lesion masks of a scan, or nothing."""
+        return self.lesions_of(self.scan_of(wildcards).label)
 
     def map_files(self, wildcards: Wildcards) -> list[str]:
         """Native maps of a scan that go to the target space."""
@@ -392,13 +524,42 @@ class Study:
             return []
         return list(read_json(sidecar).get("Members", []))
 
+    @cached_property
+    def study_template(self) -> dict[str, Any]:
+        """Template of all people, where the configuration wants one between midpoint and target."""
+        if not self.config["space"]["study_template"]:
+            return {"study_tissues": [], "study_warps": []}
+        tissues = [self.paths.study_tissue.format(tissue=tissue) for tissue in ANALYSED_TISSUES]
+        return {"study_tissues": tissues, "study_warps": [self.paths.study_to_target, self.paths.study_from_target]}
+
+    @cached_property
+    def target_files(self) -> list[str]:
+        """Tissue probabilities of the target, where it is not the built-in one."""
+        return list((self.config["space"]["template"] or {}).values())
+
+    def every_person(self, pattern: str) -> list[str]:
+        """A file of every person who reaches the target space."""
+        return [pattern.format(subject=subject) for subject in sorted({scan.subject for scan in self.in_space})]
+
+    def lesion_files(self, wildcards: Wildcards) -> list[str]:
+        """Lesion masks that stand beside the images that a person's template is made from."""
+        labels = self.template_members(wildcards.subject)
+        return [file for label in labels for file in self.lesions_of(label)]
+
+    def lesions_of(self, label: str) -> list[str]:
+        """Lesion masks of a scan: ``*_label-lesion_mask`` or ``_roi`` in the dataset or among the derivatives."""
+        folders = [folder for folder in (self.config["bids_dir"], *self.config["derivatives"]) if folder]
+        names = [f"{label}_*label-lesion_{suffix}.nii*" for suffix in ("mask", "roi")]
+        places = [Path(folder, *label.split("_"), "anat") for folder in folders]
+        return sorted(str(file) for place in places for name in names for file in place.glob(name))
+
     def smooth_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
         """Warped maps and tissues of a scan that are smoothed."""
         scan = self.scan_of(wildcards)
         names = [name for name in dict.fromkeys(name for name, _ in self.smoothed_maps(scan)) if name != "vbm"]
         files = [scan.external(name, "warped") or self.paths.at(self.paths.warped(name), scan.label) for name in names]
         inputs: dict[str, Any] = {"maps": files, "modulated": []}
-        if scan in self.in_space:
+        if self.has_structural(scan):
             inputs["modulated"] = [self.paths.at(self.paths.modulated(name), scan.label) for name in ANALYSED_TISSUES]
         return inputs
 
@@ -482,6 +643,11 @@ class Study:
         return [self.paths.behaviour_fits] if "behaviour" in self.possible else []
 
     @cached_property
+    def training_file(self) -> list[str]:
+        """The log of the training, where the configuration names one."""
+        return [str(self.config["behaviour"]["training"])] if self.config["behaviour"]["training"] else []
+
+    @cached_property
     def truth_files(self) -> list[str]:
         """Truth of a simulated study."""
         return [str(Path(self.config["truth"]) / "effects.tsv")] if self.config["truth"] else []
@@ -500,10 +666,11 @@ class Study:
         """Quality files of one scan, of the stages named."""
         patterns = {
             self.paths.mpm_qa: "mpm" in stages and bool(scan.mpm_maps),
-            self.paths.mpm_quality: {"mpm", "anat"} <= stages and bool(scan.mpm_maps) and scan in self.in_space,
+            self.paths.mpm_quality: {"mpm", "anat"} <= stages and bool(scan.mpm_maps) and self.has_structural(scan),
             self.paths.dwi_qa: "dwi" in stages and scan.dwi is not None,
-            self.paths.anat_qa: "anat" in stages and scan in self.in_space,
-            self.paths.coreg_qa: "space" in stages and scan in self.in_space and scan.dwi is not None,
+            self.paths.anat_qa: "anat" in stages and self.has_structural(scan),
+            self.paths.space_qa: "space" in stages and scan in self.in_space,
+            self.paths.coreg_qa: "space" in stages and self.has_structural(scan) and scan.dwi is not None,
         }
         return [self.paths.at(pattern, scan.label) for pattern, there in patterns.items() if there]
 
@@ -519,15 +686,12 @@ class Study:
 
     def person_report_files(self, wildcards: Wildcards) -> list[str]:
         """Everything that a person's page shows."""
-        paths, files = self.paths, [self.paths.plan, self.paths.manifest, *self.participants_file]
+        files = [self.paths.plan, self.paths.manifest, *self.participants_file]
         for scan in self.scans:
             if scan.subject != wildcards.subject:
                 continue
-            files += [*self.scan_targets(scan), *self.scan_quality(scan, self.stages)]
-            if "dwi" in self.stages and scan.dwi:
-                files += [paths.at(pattern, scan.label) for pattern in (paths.dwi_mask, paths.dwi_direction)]
-            if "anat" in self.stages and scan in self.in_space:
-                files.append(paths.at(paths.structural, scan.label))
+            # The page reads what it finds; one file of each job says when there is something new.
+            files += [*self.scan_goals(scan), *self.scan_quality(scan, self.stages)]
         return files
 
     @cached_property
@@ -544,13 +708,14 @@ class Study:
         ]
         if "behaviour" in self.stages:
             files += [paths.behaviour_tidy, paths.behaviour_fits, paths.behaviour_tests]
+            files += [paths.behaviour_sides, paths.training]
         if "glm" in self.stages:
             files += [paths.clusters, paths.families, paths.mean_structural, paths.rois_qa, paths.scans, paths.cohort]
             files += [paths.search_volumes.format(tissue=tissue) for tissue in ANALYSED_TISSUES]
             for pattern in (paths.glm_model, paths.glm_trajectories, paths.glm_maps):
                 files += self.glm_tables(pattern)
             files += self.found_files
-        return files
+        return files + self.brainage.report_files
 
     def settings(self, stage: str) -> dict[str, Any]:
         """Settings of a stage that its maps depend on: not which of them go on to the group level."""
@@ -580,7 +745,10 @@ class Study:
                 "left_out": self.left_out,
                 "contrast": self.contrast,
                 "notices": self.notices,
-                "scans": {scan.label: {"day": scan.day, "maps": sorted(scan.native_maps - ERROR_MAPS.keys())} for scan in self.scans},
+                "scans": {
+                    scan.label: {"day": scan.day, "maps": sorted(scan.native_maps - ERROR_MAPS.keys())}
+                    for scan in self.scans
+                },
             },
             indent=2,
         )
@@ -604,16 +772,25 @@ def open_study(*, files: Sequence[str | Path], settings: Mapping[str, Any], refr
         When something is wrong: the message lists everything.
     """
     checked, problems = load_config([*files, settings])
-    if not refresh:
-        return Study(checked, read_manifest(Path(checked["output_dir"]) / Paths.manifest))
+    if not refresh or is_checked():
+        manifest = read_manifest(Path(checked["output_dir"]) / Paths.manifest)
+        return Study(checked, replace(manifest, bids_dir=checked["bids_dir"]))
     manifest, problems = check_study(usable_config(checked), config_problems=problems)
     _stop_at(problems)
-    place = Path(checked["output_dir"])
-    study = Study(checked, manifest)
+    return keep_study(checked, manifest, problems)
+
+
+def keep_study(config: Mapping[str, Any], manifest: Manifest, problems: Sequence[Problem]) -> Study:
+    """Decide what to make of a checked study, and write manifest, problems, plan and configuration down.
+
+    Each is written only when it says something new, so that nothing reruns for it.
+    """
+    place = Path(config["output_dir"])
+    study = Study(config, manifest)
     write_manifest(place / Paths.manifest, manifest)
     write_if_changed(place / Paths.problems, json.dumps([asdict(problem) for problem in problems], indent=2) + "\n")
     write_if_changed(place / Paths.plan, study.summary() + "\n")
-    write_if_changed(place / Paths.effective_config, yaml.safe_dump(checked, sort_keys=False, allow_unicode=True))
+    write_if_changed(place / Paths.effective_config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     return study
 
 
@@ -626,11 +803,20 @@ def _stop_at(problems: Sequence[Problem]) -> None:
         raise StudyProblem(format_problems(problems))
 
 
-def growing(mb: int) -> Callable[..., int]:
-    """Memory request of a rule, in MB, which grows with every attempt."""
+def growing(mb: int, size: Callable[[Wildcards], float] = lambda _: 1.0) -> Callable[..., int]:
+    """Memory request of a rule, in MB, which grows with every attempt.
 
-    def request(wildcards: Wildcards, attempt: int) -> int:  # noqa: ARG001 (Snakemake gives both by name)
-        return mb * attempt
+    Parameters
+    ----------
+    mb : int
+        What a job needs whose images are of the usual size.
+    size : callable
+        How many times the usual size a job's images have.
+    """
+
+    def request(wildcards: Wildcards, attempt: int) -> int:
+        images = max(mb - PROGRAM_MB, 0) * size(wildcards)
+        return round(max(PROGRAM_MB + images, min(mb, LEAST_MB))) * attempt
 
     return request
 

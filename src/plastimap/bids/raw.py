@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,12 +10,12 @@ from plastimap.bids.entities import BidsName
 from plastimap.bids.header import Matrix
 from plastimap.bids.index import DataFile, Dataset
 from plastimap.bids.problems import Problem
-from plastimap.bids.rows import B1_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
+from plastimap.bids.rows import B1_SUFFIXES, FIELD_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
 
 WANTED = {
     "anat": frozenset({*MPM_SUFFIXES, "T1w"}),
     "dwi": frozenset({"dwi"}),
-    "fmap": frozenset({*B1_SUFFIXES, RECEIVE_SUFFIX}),
+    "fmap": frozenset({*B1_SUFFIXES, RECEIVE_SUFFIX, *FIELD_SUFFIXES}),
 }
 """Suffixes that PlastiMap reads, by datatype."""
 
@@ -63,7 +63,8 @@ def _row(dataset: Dataset, file: DataFile) -> Row | None:
     if not file.is_image or name.suffix not in WANTED.get(file.datatype or "", ()):
         return None
     metadata = dataset.metadata(file)
-    header = dataset.header(file)
+    # A broken field map must not stop a study that does not use it: fields are looked into when they are chosen.
+    header = None if name.suffix in FIELD_SUFFIXES else dataset.header(file)
     return Row(
         **common,
         **_timing(dataset, file, metadata),
@@ -74,6 +75,7 @@ def _row(dataset: Dataset, file: DataFile) -> Row | None:
         part=name.get("part"),
         phase_encoding=_text(metadata, "PhaseEncodingDirection"),
         partial_fourier=_number(dataset, file, metadata, "PartialFourier"),
+        **_field(dataset, file, metadata),
         units=_text(metadata, "Units"),
         skull_stripped=metadata["SkullStripped"] if isinstance(metadata.get("SkullStripped"), bool) else None,
         bval=dataset.nearest(file, ".bval") if name.suffix == "dwi" else None,
@@ -97,16 +99,46 @@ def _timing(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any]) -> di
         "echo_time_s": _number(dataset, file, metadata, "EchoTime"),
         "flip_angle_deg": _number(dataset, file, metadata, "FlipAngle"),
         "tr_s": tr,
-        "readout_s": _number(dataset, file, metadata, "TotalReadoutTime"),
+        "readout_s": _readout(dataset, file, metadata),
         "mixing_time_s": _number(dataset, file, metadata, "MixingTime"),
     }
+
+
+def _readout(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any]) -> float | None:
+    """TotalReadoutTime; where it is missing, what echo spacing and matrix say it is."""
+    if "TotalReadoutTime" in metadata:
+        return _number(dataset, file, metadata, "TotalReadoutTime")
+    spacing = _number(dataset, file, metadata, "EffectiveEchoSpacing")
+    lines = _number(dataset, file, metadata, "ReconMatrixPE")
+    return spacing * (lines - 1) if spacing and lines and lines > 1 else None
+
+
+def _field(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a field is for, and what it takes to read it."""
+    if file.name.suffix not in (*FIELD_SUFFIXES, "dwi"):
+        return {}
+    intended = [name.rpartition("/")[2] for name in _names(metadata, "IntendedFor")]
+    labels = [*_names(metadata, "B0FieldIdentifier"), *_names(metadata, "B0FieldSource")]
+    found: dict[str, Any] = {"intended_for": " ".join(intended) or None, "b0_field": " ".join(labels) or None}
+    if file.name.suffix == "phasediff":
+        first, second = (_number(dataset, file, metadata, key) for key in ("EchoTime1", "EchoTime2"))
+        found["echo_difference_s"] = None if first is None or second is None else second - first
+    return found
+
+
+def _names(metadata: Mapping[str, Any], key: str) -> list[str]:
+    """One text or a list of texts, as a list."""
+    value = metadata.get(key)
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def _number(dataset: Dataset, file: DataFile, metadata: Mapping[str, Any], key: str) -> float | None:
     value = metadata.get(key)
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    # A whole number of JSON may be larger than any float.
+    bounded = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if bounded:
         return float(value)
     what, why = f"{key} is no number", f"the sidecar says {value!r}"[:120]
     dataset.problems.append(Problem(file.path, what, why, f'write it as a number: "{key}": …'))

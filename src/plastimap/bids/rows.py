@@ -14,6 +14,9 @@ B1_SUFFIXES = ("TB1map", "TB1AFI", "TB1EPI", "TB1TFL", "TB1RFM", "TB1DAM")
 RECEIVE_SUFFIX = "RB1COR"
 """Images by the head and the body coil, for the receive field."""
 
+FIELD_SUFFIXES = ("epi", "fieldmap", "phasediff", "magnitude", "magnitude1")
+"""Images that show how susceptibility distorts a diffusion series."""
+
 ROLES = {
     "TB1AFI": re.compile(r"(tr[12])"),
     "TB1TFL": re.compile(r"(anat|famp)"),
@@ -57,6 +60,11 @@ class Row:
         ``Units`` and ``PhaseEncodingDirection`` of the sidecar.
     partial_fourier : float or None
         ``PartialFourier`` of the sidecar: the share of k-space that was measured.
+    echo_difference_s : float or None
+        ``EchoTime2`` less ``EchoTime1`` of a phase difference.
+    intended_for, b0_field : str or None
+        Of fields: names of the files in ``IntendedFor``, and labels in ``B0FieldIdentifier`` (of series:
+        ``B0FieldSource``), with spaces between them.
     skull_stripped : bool or None
         ``SkullStripped`` of the sidecar.
     bval, bvec : str or None
@@ -103,6 +111,9 @@ class Row:
     mixing_time_s: float | None = None
     phase_encoding: str | None = None
     partial_fourier: float | None = None
+    echo_difference_s: float | None = None
+    intended_for: str | None = None
+    b0_field: str | None = None
     units: str | None = None
     skull_stripped: bool | None = None
     bval: str | None = None
@@ -176,6 +187,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "readout_s": float,
     "mixing_time_s": float,
     "partial_fourier": float,
+    "echo_difference_s": float,
     "skull_stripped": _flag,
     "shape": _whole_numbers,
     "affine": _numbers,
@@ -222,4 +234,4 @@ def _cell(name: str, value: Any) -> str:
     if name == "affine":
         return ",".join(repr(float(n)) for n in value)
     # A tab or line break inside a name would break the table.
-    return str(value).replace("\t", " ").replace("\n", " ")
+    return str(value).replace("\t", " ").replace("\n", " ").replace("\r", " ")

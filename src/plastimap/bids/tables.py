@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plastimap.bids.files import read_text
 from plastimap.bids.problems import Problem
 
 MISSING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN"})
@@ -52,10 +53,10 @@ def read_table(path: Path, name: str, *, required: Sequence[str] = ()) -> tuple[
         What could be read, and what is wrong with the rest.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            return EMPTY, [_problem(name, "the table is too large", f"it has more than {MAX_BYTES:,} bytes")]
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, most=MAX_BYTES)
+    except OSError as error:
+        return EMPTY, [_problem(name, "the table cannot be read", error.strerror or str(error))]
+    except UnicodeDecodeError as error:
         return EMPTY, [_problem(name, "the table cannot be read", str(error), "save it as UTF-8 text")]
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:

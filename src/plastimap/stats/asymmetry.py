@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plastimap.images import Volume
 from plastimap.stats.problems import StatsProblem
 
 SIDE = "R"
@@ -33,12 +35,21 @@ class Sides:
         Of differences: one, of the right, where both sides' search volumes mirror each other.
     errors : ndarray of float32, shape (n, n_voxels), or None
         Standard errors, where those of the maps were given; those of the two sides are independent.
+    remarks : tuple of str
+        What was done, for the report.
     """
 
     maps: NDArray[np.float32]
     mask: NDArray[np.bool_]
     search_volumes: dict[str, NDArray[np.bool_]]
     errors: NDArray[np.float32] | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keywords of :func:`plastimap.stats.analysis.analyse` beside the maps."""
+        names = ("mask", "search_volumes", "errors", "remarks")
+        return {name: getattr(self, name) for name in names}
 
 
 def mirrored(volume: NDArray[np.floating], affine: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -114,19 +125,35 @@ def right_minus_left(
         raise StatsProblem("no voxel of the search volumes has a mirrored one: are there regions on both sides?")
     maps = np.stack([(volume - mirrored(volume, affine))[sided] for volume in volumes]).astype(np.float32)
     joint = [np.hypot(error, mirrored(error, affine))[sided].astype(np.float32) for error in errors]
-    return Sides(maps, sided, {SIDE: region}, np.stack(joint) if joint else None)
+    return Sides(maps, sided, {SIDE: region}, np.stack(joint) if joint else None, (REMARK,))
 
 
-def both_sides(
-    volumes: Sequence[NDArray[np.floating]],
-    mask: NDArray[np.bool_],
-    search_volumes: Mapping[str, NDArray[np.bool_]],
-    *,
-    errors: Sequence[NDArray[np.floating]] = (),
+def sides_of(
+    volumes: Sequence[Volume], mask: Volume, search: Volume, *, errors: Sequence[Volume], difference: bool
 ) -> Sides:
-    """Values as they are, in the shape of :func:`right_minus_left`."""
-    maps, known = (np.stack([v[mask] for v in images]).astype(np.float32) if images else None
-                   for images in (volumes, errors))  # fmt: skip
-    if maps is None:
+    """Values of all scans, as they are or right minus left.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        Smoothed maps.
+    mask : Volume
+        Analysis mask.
+    search : Volume
+        Labels: 1 = left, 2 = right search volume.
+    errors : sequence of Volume
+        Standard errors of the maps; empty where they are not known.
+    difference : bool
+        Right minus left.
+    """
+    inside = mask.data > 0
+    regions = {side: search.data == label for label, side in enumerate(("L", "R"), start=1)}
+    maps, known = [volume.data for volume in volumes], [volume.data for volume in errors]
+    if difference:
+        return right_minus_left(maps, inside, regions, mask.affine, errors=known)
+    values, error = (
+        np.stack([data[inside] for data in images]).astype(np.float32) if images else None for images in (maps, known)
+    )
+    if values is None:
         raise StatsProblem("no map was given")
-    return Sides(maps, mask, dict(search_volumes), known)
+    return Sides(values, inside, regions, error)

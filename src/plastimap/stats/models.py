@@ -42,7 +42,7 @@ class FitOptions:
         See :func:`plastimap.stats.glm.fit_glm`.
     """
 
-    weighting: Weighting = "equal"
+    weighting: Weighting = "visits"
     minimum_subjects: float = 1.0
     variance_floor: float = 0.0
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plastimap.stats.asymmetry import mirrored, right_minus_left
+from plastimap.images import Volume
+from plastimap.stats.asymmetry import mirrored, right_minus_left, sides_of
 from plastimap.stats.problems import StatsProblem
 
 SHAPE = (11, 4, 3)
@@ -67,3 +68,21 @@ def test_problems():
     nothing = {"L": ~mask, "R": mask}
     with pytest.raises(StatsProblem, match="both sides"):
         right_minus_left([np.zeros(SHAPE)], mask, nothing, grid(1.5, -7.5))
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_values_of_volumes(rng, difference):
+    """One door for both kinds; errors of a difference add up as those of independent values do."""
+    affine = grid(1.5, -7.5)
+    images = [Volume(rng.normal(size=SHAPE).astype(np.float32), affine) for _ in range(2)]
+    errors = [Volume(np.full(SHAPE, 3.0, np.float32), affine), Volume(np.full(SHAPE, 4.0, np.float32), affine)]
+    labels = np.zeros(SHAPE, np.float32)
+    labels[:5], labels[6:] = 1, 2
+    found = sides_of(images, Volume(np.ones(SHAPE, np.float32), affine), Volume(labels, affine), errors=errors,
+                     difference=difference)  # fmt: skip
+    assert set(found.search_volumes) == ({"R"} if difference else {"L", "R"})
+    assert found.maps.shape == (2, found.mask.sum())
+    expected = [3 * np.sqrt(2), 4 * np.sqrt(2)] if difference else [3, 4]
+    np.testing.assert_allclose(found.errors, np.broadcast_to(np.array(expected)[:, None], found.maps.shape), rtol=1e-6)
+    assert bool(found.remarks) == difference
+    assert set(found.arguments) == {"mask", "search_volumes", "errors", "remarks"}
