@@ -1,6 +1,6 @@
 """Family-wise error on noise alone, with the paper's groups and visits.
 
-    python bench/stats_null_rates.py [--rounds 200] [--resamples 200] [--seed 1] [--json FILE] [--check]
+    python bench/stats_null_rates.py [--rounds 200] [--resamples 200] [--seed 1] [--json FILE] [--check] [--figure FILE]
 
 Every round is a study without any effect, with 10 % of visits missing, analysed by every model and way of inference
 (contrast: first group against the last, linear change, both directions). A round counts as an error when any cluster
@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from stats_simulation import PAPER_GROUPS, finish, interval, parser, simulate
+from stats_simulation import PAPER_GROUPS, draw, finish, parser, simulate
 
+from plastimap.report.rates import Rate
 from plastimap.stats.analysis import analyse
 from plastimap.stats.fitted import Inference
+from plastimap.stats.power import rate_interval
 
 LEVEL = 0.05
 
@@ -81,11 +83,13 @@ def main() -> int:
                 counts[way.name] += errors(way, study, options.resamples)
         for way in WAYS:
             hits, families = (int(count) for count in counts[way.name])
-            low, high = interval(hits, families)
+            low, high = rate_interval(hits, families)
             row = {"noise": "even" if stationary else "uneven", "way": way.name, "families": families,
                    "rate": hits / families, "low": low, "high": high, "exact": way.exact}  # fmt: skip
             rows.append(row)
             print(f"{row['noise']:7s} {way.name:42s} {row['rate']:.3f} [{low:.3f}, {high:.3f}] of {families}")
+    shown = [Rate(row["way"], f"{row['noise']} noise", row["rate"], row["low"], row["high"]) for row in rows]
+    draw(options, shown, nominal=LEVEL, label="families with a significant cluster, noise alone (95 % interval)")
     missed = [
         f"{row['way']} ({row['noise']} noise): {row['rate']:.3f}, interval {row['low']:.3f} to {row['high']:.3f}"
         for row in rows

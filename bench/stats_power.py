@@ -1,6 +1,6 @@
 """Power and bias of every model for planted linear and quadratic change, with 10 % of visits missing.
 
-    python bench/stats_power.py [--rounds 40] [--seed 1] [--json FILE] [--check]
+    python bench/stats_power.py [--rounds 40] [--seed 1] [--json FILE] [--check] [--figure FILE]
 
 In each round a change is planted in a ball, in the first of two groups of nine (as many as the paper's). Printed are
 the share of rounds in which a significant cluster meets the ball, and the mean of the estimated effect in the ball
@@ -14,10 +14,12 @@ import sys
 from typing import Any
 
 import numpy as np
-from stats_simulation import finish, parser, simulate
+from stats_simulation import draw, finish, parser, simulate
 
+from plastimap.report.rates import Rate
 from plastimap.stats.analysis import analyse
 from plastimap.stats.models import FitOptions
+from plastimap.stats.power import rate_interval
 
 MODELS = (("summary", "equal"), ("summary", "visits"), ("robust", "visits"), ("pooled", "equal"),
           ("sandwich", "equal"), ("mixed", "equal"))  # fmt: skip
@@ -51,6 +53,7 @@ def main() -> int:
     options_of.add_argument("--seed", type=int, default=1)
     options = options_of.parse_args()
     rows: list[dict[str, Any]] = []
+    drawn: list[Rate] = []
     for term, size in PLANTED.items():
         rng = np.random.default_rng([options.seed, len(term)])
         found: dict[tuple[str, str], list[tuple[bool, float]]] = {model: [] for model in MODELS}
@@ -63,8 +66,11 @@ def main() -> int:
             error = float(effects.std(ddof=1) / np.sqrt(len(effects)))
             method = f"{model[0]}, {model[1]}"
             row = {"term": term, "method": method, "power": float(hits.mean())}
+            low, high = rate_interval(int(hits.sum()), len(hits))
+            drawn.append(Rate(method, term, row["power"], low, high))
             rows.append(row | {"estimate": float(effects.mean()), "error": error})
             print(f"{term:10s} {method:16s} power {hits.mean():.2f}, estimate/truth {effects.mean():.3f} ± {error:.3f}")
+    draw(options, drawn, nominal=None, label="power (95 % interval)")
     missed = [
         f"{row['method']}, {row['term']}: estimate/truth {row['estimate']:.3f}"
         for row in rows

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage
+
+from plastimap.report.rates import Rate, rates_figure
+from plastimap.report.style import to_png, to_svg
 
 DAYS = (0.0, 7.0, 14.0, 28.0, 84.0)
 
@@ -110,19 +113,21 @@ def _visits(rng: np.random.Generator, count: int, missing: float) -> list[int]:
             return there
 
 
-def interval(hits: int, rounds: int) -> tuple[float, float]:
-    """95 % interval of a rate (Clopper–Pearson)."""
-    low = stats.beta.ppf(0.025, hits, rounds - hits + 1) if hits else 0.0
-    high = stats.beta.ppf(0.975, hits + 1, rounds - hits) if hits < rounds else 1.0
-    return float(low), float(high)
-
-
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """What all benches of statistics understand."""
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--json", type=Path, help="write the numbers there")
     options.add_argument("--check", action="store_true", help="exit 1 and name what was missed")
+    options.add_argument("--figure", type=Path, help="draw the rates there (SVG, PNG beside), where there are any")
     return options
+
+
+def draw(options: argparse.Namespace, rates: Sequence[Rate], *, nominal: float | None, label: str) -> None:
+    """Draw rates as SVG and PNG, where a figure was asked for."""
+    if options.figure:
+        figure = rates_figure(rates, nominal=nominal, label=label)
+        options.figure.with_suffix(".svg").write_bytes(to_svg(figure))
+        options.figure.with_suffix(".png").write_bytes(to_png(figure, dpi=150))
 
 
 def finish(options: argparse.Namespace, rows: Sequence[Mapping[str, Any]], missed: Sequence[str]) -> int:

@@ -39,8 +39,10 @@ def add_commands(commands: Any) -> None:
 
 def _power(options: argparse.Namespace) -> int:
     from plastimap.bids.plan import open_study
+    from plastimap.report.rates import power_figure
+    from plastimap.report.style import to_png, to_svg
     from plastimap.stats.problems import StatsProblem
-    from plastimap.writing import write_table
+    from plastimap.writing import replacing, write_table
 
     place = options.output_dir.resolve()
     try:
@@ -55,7 +57,12 @@ def _power(options: argparse.Namespace) -> int:
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     file = place / f"group/power_{options.map}_{options.tissue}.tsv"
     write_table(file, table)
-    print(f"table: {file}")
+    title = f"{options.map} in {options.tissue}, {options.term}: {options.percent:g} % ({options.test})"
+    figure = power_figure(table, title=title)
+    for ending, content in ((".svg", to_svg(figure)), (".png", to_png(figure))):
+        with replacing(file.with_suffix(ending)) as beside:
+            beside.write_bytes(content)
+    print(f"table: {file}, figure beside it")
     return 0
 
 
