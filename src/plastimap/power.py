@@ -95,6 +95,7 @@ def _power_table(study: Study, place: Path, options: argparse.Namespace) -> pd.D
     pilot = read_pilot(sides.maps, scans, participants, group=model["group"], term=options.term, time=settings["time"])
     analysis = settings | sides.arguments | {"map_name": options.map, "tissue": options.tissue, "affine": mask.affine}
     region = _ball(mask, options.centre, options.radius)[sides.mask]
+    print(f"region: {region.sum()} voxels of the analysis mask; clusters count from {inference['minimum_extent']}")
     effect = Effect(options.test, options.term, options.percent, region)
     return sample_sizes(
         pilot, effect, options.sizes, rounds=options.rounds, analysis=analysis, level=inference["cluster_p"],
