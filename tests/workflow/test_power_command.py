@@ -1,4 +1,4 @@
-"""The command that plans a study: refusals, and a table from a finished output folder."""
+"""The command that plans a study: what it refuses."""
 
 from __future__ import annotations
 
