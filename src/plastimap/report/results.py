@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 CLUSTER_COLUMNS: Mapping[str, str] = {
     "map": "map",
-    "tissue": "tissue",
     "where": "where",
     "contrast": "contrast",
     "term": "term",
@@ -82,7 +81,9 @@ def cluster_table(frame: pd.DataFrame, caption: str) -> Table:
     """Clusters in the layout of the page."""
     places = zip(frame["x"], frame["y"], frame["z"], strict=True)
     sides = frame["place"] if "place" in frame else "hemisphere " + frame["hemisphere"].astype(str)
+    # Map and tissue share a column: the table must fit a page of usual width.
     named = frame.assign(
+        map=frame["map"].astype(str) + " " + frame["tissue"].astype(str),
         where=sides,
         peak=[_place(place) for place in places],
     )
