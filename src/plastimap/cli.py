@@ -20,9 +20,10 @@ from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.paths import Paths
 from plastimap.power import add_commands as add_power
+from plastimap.problems import EXIT_PROBLEMS
 from plastimap.running.chunks import CHUNK_SCANS
 from plastimap.running.commands import add_commands as add_running
-from plastimap.running.launch import EXIT_PROBLEMS, Execution, launch
+from plastimap.running.launch import Execution, launch
 from plastimap.running.resume import place_problems
 from plastimap.running.room import room_line
 from plastimap.shipped import workflow_file

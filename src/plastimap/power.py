@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plastimap.paths import ANALYSED_TISSUES, Paths
+from plastimap.problems import EXIT_PROBLEMS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from plastimap.bids.plan import Study
     from plastimap.images import Volume
-
-EXIT_PROBLEMS = 2
 
 
 def add_commands(commands: Any) -> None:

@@ -103,6 +103,12 @@ def apply_matrix(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> ND
     return moved.reshape(points.shape)
 
 
+def mean_displacement(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+    """Mean distance in mm by which an affine matrix moves world points of shape (n, 3)."""
+    moved = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return float(np.linalg.norm(moved - points, axis=1).mean())
+
+
 def transform_points(chain: Chain, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points of shape (3, ...) in world millimetres, pulled through a chain of transforms."""
     for step in as_steps(chain):

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plastimap.brainage.problems import BrainageProblem
+from plastimap.problems import EXIT_PROBLEMS
 
 if TYPE_CHECKING:
     from plastimap.brainage.model import Settings
     from plastimap.brainage.parcels import Parcels
     from plastimap.brainage.tables import ParcelTable
-
-EXIT_PROBLEMS = 2
 
 
 def add_commands(commands: Any) -> None:

@@ -192,9 +192,3 @@ def rigid_parameters(matrix: Matrix, centre: Vector) -> NDArray[np.float64]:
 
     shift = matrix[:3, :3] @ centre + matrix[:3, 3] - centre
     return np.concatenate([shift, np.rad2deg(Rotation.from_matrix(matrix[:3, :3]).as_rotvec())])
-
-
-def mean_displacement(matrix: Matrix, points: NDArray[np.float64]) -> float:
-    """Mean distance in mm by which `matrix` moves world points of shape (n, 3)."""
-    moved = points @ matrix[:3, :3].T + matrix[:3, 3]
-    return float(np.linalg.norm(moved - points, axis=1).mean())

@@ -19,13 +19,13 @@ from plastimap.dwi.alignment import (
     Matrix,
     eddy_and_turn,
     eddy_matrix,
-    mean_displacement,
     rigid_parameters,
 )
 from plastimap.dwi.gradients import normalised
 from plastimap.dwi.qspace import LEAST_FOR_MODEL, prediction_weights
 from plastimap.dwi.resampling import Distortion, resampled
 from plastimap.images import Volume
+from plastimap.transforms import mean_displacement
 
 COARSE_FWHM_MM = 8.0
 """Smoothing of the images for the first alignment, which has to bridge the motion."""

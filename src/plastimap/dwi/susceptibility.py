@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.dwi._sampling import spline_displaced
-from plastimap.dwi.alignment import FixedImage, Frame, Matrix, Vector, mean_displacement
+from plastimap.dwi.alignment import FixedImage, Frame, Matrix, Vector
 from plastimap.dwi.resampling import Distortion, resampled
 from plastimap.dwi.reversed_phase import displacement_of_pair
 from plastimap.images import Volume
+from plastimap.transforms import mean_displacement
 
 ROUNDS = 5
 """Of displacement and head motion between the two phase encodings, at most."""

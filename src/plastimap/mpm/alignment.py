@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from plastimap.images import Volume
 from plastimap.mpm.foreground import foreground
 from plastimap.mpm.protocol import WEIGHTINGS
+from plastimap.transforms import mean_displacement
 
 SPLINE = 3
 """Degree of the interpolation: linear would blur two contrasts against the third."""
@@ -87,7 +88,7 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
             moved[name] = list(echoes[name])
             continue
         transforms[name] = matrix
-        displacement[name] = mean_displacement(matrix, fixed)
+        displacement[name] = head_displacement(matrix, fixed)
         moved[name] = [_moved(image, matrix, affine) for image in echoes[name]]
     return AlignedContrasts(
         echoes={name: moved[name] for name in echoes},
@@ -120,11 +121,10 @@ def match_heads(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
     return rigid(fixed, moving, metric="NMI", fixed_mask=rim, initial=np.eye(4))
 
 
-def mean_displacement(matrix: NDArray[np.float64], head: Volume) -> float:
+def head_displacement(matrix: NDArray[np.float64], head: Volume) -> float:
     """Mean displacement, in mm, of the voxels of a flat head by a pull matrix."""
     points = np.argwhere(head.data > 0) @ head.affine[:3, :3].T + head.affine[:3, 3]
-    shift = points @ (matrix[:3, :3] - np.eye(3)).T + matrix[:3, 3]
-    return float(np.linalg.norm(shift, axis=1).mean()) if len(points) else 0.0
+    return mean_displacement(matrix, points) if len(points) else 0.0
 
 
 def reference_head(volumes: Sequence[Volume], weightings: Sequence[str]) -> Volume:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plastimap.images import Volume, same_grid
 from plastimap.mpm import b1_methods
-from plastimap.mpm.alignment import flat_head, match_heads, mean_displacement
+from plastimap.mpm.alignment import flat_head, head_displacement, match_heads
 from plastimap.mpm.b1 import SMOOTHING_FWHM_MM, b1_coverage, b1_on_grid, b1_ratio, plausible_ratio
 
 Images = Sequence[NDArray[Any]]
@@ -95,7 +95,7 @@ def _placed(
         matrix = match_heads(head, own)
     except RegistrationProblem as problem:
         return affine, (f"B1+ could not be matched to the echoes ({problem}); it was left where it is",)
-    shift = mean_displacement(matrix, head)
+    shift = head_displacement(matrix, head)
     if shift > LARGEST_SHIFT_MM:
         return affine, (f"B1+ was not moved: a match that shifts the head by {shift:.0f} mm is not believed",)
     return np.linalg.inv(matrix) @ affine, (f"B1+ was moved by {shift:.1f} mm (mean over the head) onto the echoes",)

@@ -79,13 +79,3 @@ def surface_figure(
             figure=figure, colorbar=number == len(shown), vmin=-limit, vmax=limit, cmap=COLOURS, threshold=None,
         )  # fmt: skip
     return figure
-
-
-def gifti(data: NDArray[np.float32]) -> bytes:
-    """One hemisphere's values as a GIFTI file of fsaverage5."""
-    import nibabel as nib
-
-    array = nib.gifti.GiftiDataArray(  # type: ignore[attr-defined]
-        data.astype(np.float32), intent="NIFTI_INTENT_SHAPE", datatype="NIFTI_TYPE_FLOAT32"
-    )
-    return nib.gifti.GiftiImage(darrays=[array]).to_bytes()  # type: ignore[attr-defined]

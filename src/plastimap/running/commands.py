@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from plastimap.problems import EXIT_PROBLEMS
 from plastimap.running.cleaning import clean
-from plastimap.running.launch import EXIT_PROBLEMS
 from plastimap.running.lock import Busy, hold
 from plastimap.running.status import format_status, read_status
 

@@ -11,14 +11,12 @@ from pathlib import Path
 
 from plastimap.bids.plan import Study
 from plastimap.bids.problems import errors, format_problems
+from plastimap.problems import EXIT_PROBLEMS
 from plastimap.running.chunks import GROUP, WHOLE, chunks_of
 from plastimap.running.engine import environment, snakemake_command
 from plastimap.running.lock import RUN_VARIABLE, Busy, RunLock, hold, note
 from plastimap.running.resume import put_in_order
 from plastimap.running.room import room_line, room_problems
-
-EXIT_PROBLEMS = 2
-"""Exit code when something stands in the way that a person must solve first."""
 
 
 @dataclass(frozen=True)

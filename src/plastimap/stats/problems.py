@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from plastimap.problems import ListedProblem
 
-class StatsProblem(ValueError):
-    """A model that cannot be fitted as asked; the message says why and what to do.
 
-    Attributes
-    ----------
-    problems : tuple of str
-        Every problem found, in plain words.
-    """
-
-    def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
-        super().__init__("\n".join(self.problems))
+class StatsProblem(ListedProblem):
+    """A model that cannot be fitted as asked; the message says why and what to do."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

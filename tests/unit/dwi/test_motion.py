@@ -15,13 +15,13 @@ from plastimap.dwi.alignment import (
     Frame,
     eddy_and_turn,
     eddy_matrix,
-    mean_displacement,
     nearest_pull,
     rigid_matrix,
     rigid_parameters,
 )
 from plastimap.dwi.motion import correct_motion, lost_slices, phase_axis, rotated, shells
 from plastimap.images import Volume
+from plastimap.transforms import mean_displacement
 
 
 def stay(fixed, moving, **options):
