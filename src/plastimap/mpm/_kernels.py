@@ -2,8 +2,9 @@
 
 Voxels lie side by side in memory, so that the loops over them run on vector units. numba has no vectorised logarithm
 and exponential without Intel's library; those below are the usual argument reductions with polynomials: the logarithm
-good to 2e-15 (absolute), the exponential to 1e-14, and one in single precision for weights, which need no more, to
-5e-7 (relative). Everything runs in one thread: scans run side by side instead.
+good to 3e-14 (absolute), the exponential to 1e-14, and one in single precision for weights, which need no more, to 5e-7
+(relative). Logarithms and lines are kept in double precision; what a fit adds to the line of the one before is small
+and is found in single precision, from residuals. Everything runs in one thread: scans run side by side instead.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from numba.extending import intrinsic
 
 Array = Any
 
-BLOCK = 256
+SINGLE = np.float32
+ONE, HALF = SINGLE(1), SINGLE(0.5)
+
+BLOCK = 512
 """Voxels worked on at once: what is kept of their echoes stays in the processor's nearer caches."""
 
-NEAR = 0.3
+NEAR = SINGLE(0.3)
 """Residual of a logarithm up to which a short series gives the residual of the signal."""
 
 ROBUST_ROUNDS = 15
@@ -33,24 +37,41 @@ SD_PER_MAD = 1.4826
 
 LN2_HIGH = 6.93147180369123816490e-01
 LN2_LOW = 1.90821492927058770002e-10
+LN2 = LN2_HIGH + LN2_LOW
 LOG2_E = 1.4426950408889634
 ROUND = 6755399441055744.0
 """1.5 · 2⁵²: adding it rounds a double to an integer, which then stands in the low bits."""
 
-TWO_52 = 4503599627370496.0
-BITS_OF_TWO_52 = 0x4330000000000000
-MANTISSA = 0x000FFFFFFFFFFFFF
-SQRT_HALF = 0x3FE6A09E667F3BCD
-"""Bits of √½: mantissas below it are doubled."""
+LOG_SERIES = (
+    1.0000000000000024, -0.5000000000003151, 0.3333333333239188, -0.24999999952231752, 0.20000000644401303,
+    -0.1666668732903488, 0.1428556548758141, -0.12496307403171932, 0.11124189092869462, -0.10291216013776744,
+    0.08798390946665315,
+)  # fmt: skip
+"""Chebyshev fit of ln(1 + f)/f for 1 + f between 2^(−1/6) and 2^(1/6); off by 6e-16 at most."""
 
-SHIFT_TO_SQRT_HALF = 0x3FF0000000000000 - SQRT_HALF
+THIRD, SIXTH = 2.0 ** (1 / 3), 2.0 ** (1 / 6)
+DOWN, UP = SINGLE(1 / THIRD), SINGLE(THIRD)
+LOG_DOWN, LOG_UP = float(np.log(np.float64(DOWN))), float(np.log(np.float64(UP)))
+FAR_UP, FAR_DOWN = SINGLE(SIXTH), SINGLE(1 / SIXTH)
+
+SQRT_HALF = np.int32(0x3F3504F3)
+"""Bits of √½ in single precision: mantissas below it are doubled."""
+
+SHIFT_TO_SQRT_HALF = np.int32(0x3F800000 - 0x3F3504F3)
+MANTISSA = np.int32(0x007FFFFF)
+LEAST = SINGLE(np.finfo(np.float32).tiny)
+"""A signal below the smallest normal number is none."""
 
 # For the exponential in single precision.
-ONE, HALF = np.float32(1), np.float32(0.5)
-LN2_HIGH_32, LN2_LOW_32 = np.float32(0.693145751953125), np.float32(1.42860682030941723212e-6)
-LOG2_E_32, ROUND_32, LARGEST_32 = np.float32(LOG2_E), np.float32(12582912.0), np.float32(87.0)
+LN2_HIGH_32, LN2_LOW_32 = SINGLE(0.693145751953125), SINGLE(1.42860682030941723212e-6)
+LOG2_E_32, ROUND_32, LARGEST_32 = SINGLE(LOG2_E), SINGLE(12582912.0), SINGLE(87.0)
 EXPONENT_AT, EXPONENT_BIAS = np.int32(23), np.int32(127)
-EXP_SERIES = tuple(np.float32(1 / c) for c in (6, 24, 120, 720))
+MOST_WEIGHT = SINGLE(1e30)
+
+SAME_STEP = 1e-9
+"""Steps from echo to echo that differ by less (in seconds) are one and the same."""
+
+EXP_SERIES = tuple(SINGLE(1 / c) for c in (6, 24, 120, 720, 5040))
 
 # No reordering of sums: the result must not depend on the width of the vector unit.
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
@@ -74,18 +95,29 @@ _single = _cast(types.int32, types.float32, ir.FloatType())
 
 @njit(**_INLINE)
 def _log(x: Any) -> float:
-    """Natural logarithm of a positive, normal number."""
-    # x = m · 2^k with m between √½ and √2; then the series of fdlibm in s = f/(2 + f), f = m − 1.
-    shifted = _bits(np.float64(x)) + SHIFT_TO_SQRT_HALF
-    k = _double(((shifted >> 52) & 0xFFF) | BITS_OF_TWO_52) - (TWO_52 + 1023.0)
-    f = _double((shifted & MANTISSA) + SQRT_HALF) - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    tail = 1.818357216161805012e-01 + z * (1.531383769920937332e-01 + z * 1.479819860511658591e-01)
-    tail = 2.857142874366239149e-01 + z * (2.222219843214978396e-01 + z * tail)
-    series = z * (6.666666666666735130e-01 + z * (3.999999999940941908e-01 + z * tail))
-    half = 0.5 * f * f
-    return k * LN2_HIGH - ((half - (s * (half + series) + k * LN2_LOW)) - f)
+    """Natural logarithm of a positive, normal float32, in double precision."""
+    # x = m · 2^k with m between √½ and √2; one of three factors takes m to within a sixth of an octave of 1. Both have
+    # 24 bits, so that f = m · factor − 1 is exact.
+    shifted = np.int32(_bits_32(x) + SHIFT_TO_SQRT_HALF)
+    k = np.int32(np.int32(shifted >> EXPONENT_AT) - EXPONENT_BIAS)
+    m = _single(np.int32(np.int32(shifted & MANTISSA) + SQRT_HALF))
+    factor = DOWN if m > FAR_UP else (UP if m < FAR_DOWN else ONE)
+    removed = LOG_DOWN if m > FAR_UP else (LOG_UP if m < FAR_DOWN else 0.0)
+    f = np.float64(m) * np.float64(factor) - 1.0
+    a = LOG_SERIES
+    g = f * f
+    low = (a[0] + f * a[1]) + g * (a[2] + f * a[3])
+    middle = (a[4] + f * a[5]) + g * (a[6] + f * a[7])
+    high = (a[8] + f * a[9]) + g * a[10]
+    h = g * g
+    return (np.float64(k) * LN2 - removed) + f * (low + h * (middle + h * high))
+
+
+@njit(**_INLINE)
+def _tail(r: Any) -> Any:
+    """Terms of the exponential's series from r³ on, over r³, in single precision."""
+    a = EXP_SERIES
+    return a[0] + r * (a[1] + r * (a[2] + r * (a[3] + r * a[4])))
 
 
 @njit(**_INLINE)
@@ -95,8 +127,7 @@ def _weight(x: Any) -> Any:
     rounded = x * LOG2_E_32 + ROUND_32
     n = rounded - ROUND_32
     r = (x - n * LN2_HIGH_32) - n * LN2_LOW_32
-    p = EXP_SERIES[0] + r * (EXP_SERIES[1] + r * (EXP_SERIES[2] + r * EXP_SERIES[3]))
-    p = ONE + r * (ONE + r * (HALF + r * p))
+    p = ONE + r * (ONE + r * (HALF + r * _tail(r)))
     return p * _single(np.int32((_bits_32(rounded) + EXPONENT_BIAS) << EXPONENT_AT))
 
 
@@ -134,44 +165,41 @@ def fit_lines(
         Filled: R2*, signal at TE = 0, root mean square residual. NaN where a signal is not positive and finite.
     """
     n_contrasts, n_voxels = intercepts.shape
-    counts, centre = contrast_means(times, contrast, n_contrasts)
-    time_squares = np.zeros(n_contrasts)
-    for e in range(len(times)):
-        time_squares[contrast[e]] += (times[e] - centre[contrast[e]]) ** 2
+    counts, centre, first, time_squares = contrast_times(times, contrast, n_contrasts)
     # All of one block lies in rows of its own, which the compiler knows not to overlap and to be dense.
-    logs = np.empty((len(times), BLOCK))
-    line, short = np.empty((n_contrasts + 1, BLOCK)), np.empty((n_contrasts + 1, BLOCK), dtype=np.float32)
-    squares = np.empty((n_contrasts, BLOCK))
-    sums = np.empty((n_contrasts, 5, BLOCK))
-    invalid = np.empty(BLOCK, dtype=np.float32)
+    logs, line = np.empty((len(times), BLOCK)), np.empty((n_contrasts + 1, BLOCK))
+    sums, step = np.empty((n_contrasts, 5, BLOCK), dtype=SINGLE), np.empty((n_contrasts + 1, BLOCK), dtype=SINGLE)
+    weights, row = np.empty((n_contrasts, BLOCK), dtype=SINGLE), np.empty(BLOCK, dtype=SINGLE)
+    gaps, squares = np.empty((len(times), BLOCK), dtype=SINGLE), np.empty((n_contrasts, BLOCK), dtype=SINGLE)
+    invalid = np.empty(BLOCK, dtype=SINGLE)
     n_invalid: Any = 0
     for start in range(0, n_voxels, BLOCK):
         stop = start + BLOCK
         sums[:] = 0.0
         invalid[:] = 0.0
         for e in range(len(times)):
-            own = sums[contrast[e]]
-            t = times[e] - centre[contrast[e]]
+            own, t = sums[contrast[e]], SINGLE(times[e] - centre[contrast[e]])
             _take_logs(signals[e, start:stop], t, logs[e], invalid, own[3], own[4])
         for c in range(n_contrasts):
             sums[c, 0, :] = counts[c]
             sums[c, 2, :] = time_squares[c]
-        shared_slope(sums, centre, line)
-        for _ in range(reweightings):
+        shared_slope(sums, centre, step)
+        line[:] = step
+        weights[:] = 1.0
+        for _ in range(max(reweightings, 1)):
             sums[:] = 0.0
-            _doubled(line, short)
             for e in range(len(times)):
-                own = sums[contrast[e]]
-                t = times[e] - centre[contrast[e]]
+                c = contrast[e]
+                if reweightings > 0:
+                    _weigh(line[c], line[0], line[n_contrasts], times, contrast, e, weights[c], row)
+                t, own = SINGLE(times[e] - first[c]), sums[c]
                 _take_weighted(
-                    short[contrast[e]], short[n_contrasts], np.float32(times[e]), t, logs[e],
-                    own[0], own[1], own[2], own[3], own[4],
+                    logs[e], line[c], line[n_contrasts], times[e], weights[c], t,
+                    gaps[e], own[0], own[1], own[2], own[3], own[4],
                 )  # fmt: skip
-            shared_slope(sums, centre, line)
-        squares[:] = 0.0
-        for e in range(len(times)):
-            c = contrast[e]
-            _add_squares(signals[e, start:stop], logs[e], line[c], line[n_contrasts], times[e], squares[c])
+            shared_slope(sums, first, step)
+            line += step
+        _square_gaps(signals, start, times, contrast, step, line, gaps, squares)
         _store(line[n_contrasts], invalid, rate[start:stop])
         for c in range(n_contrasts):
             _signal_and_rms(line[c], squares[c], counts[c])
@@ -182,98 +210,139 @@ def fit_lines(
 
 
 @njit(**OPTIONS)
-def contrast_means(times: Array, contrast: Array, n_contrasts: int) -> tuple[Array, Array]:
-    """Number of echoes and mean echo time of each contrast.
+def contrast_times(times: Array, contrast: Array, n_contrasts: int) -> tuple[Array, Array, Array, Array]:
+    """Each contrast's number of echoes, mean echo time, first echo time, and sum of squares about the mean.
 
-    Times are counted from this mean, so that sums of squares lose no digits to cancellation.
+    Times are counted from one of these, so that sums of squares lose few digits to cancellation.
     """
-    counts, centre = np.zeros(n_contrasts), np.zeros(n_contrasts)
+    counts, centre, first = np.zeros(n_contrasts), np.zeros(n_contrasts), np.zeros(n_contrasts)
+    squares = np.zeros(n_contrasts)
     for e in range(len(times)):
-        counts[contrast[e]] += 1.0
-        centre[contrast[e]] += times[e]
-    return counts, centre / counts
+        c = contrast[e]
+        first[c] = times[e] if counts[c] == 0.0 else first[c]
+        counts[c] += 1.0
+        centre[c] += times[e]
+    centre /= counts
+    for e in range(len(times)):
+        squares[contrast[e]] += (times[e] - centre[contrast[e]]) ** 2
+    return counts, centre, first, squares
 
 
-@njit(**OPTIONS)
-def _take_logs(signal: Array, t: float, logs: Array, invalid: Array, y0: Array, y1: Array) -> None:
+@njit(**_INLINE)
+def _take_logs(signal: Array, t: Any, logs: Array, invalid: Array, y0: Array, y1: Array) -> None:
     """Logarithms of one echo, and their sums with 1 and t."""
     for v in range(BLOCK):
         s = signal[v]
-        usable = (s > np.float32(0)) & (s < np.float32(np.inf))
-        invalid[v] += np.float32(0) if usable else ONE
+        usable = (s >= LEAST) & (s < SINGLE(np.inf))
+        invalid[v] += SINGLE(0) if usable else ONE
         y = _log(s if usable else ONE)
         logs[v] = y
         y0[v] += y
         y1[v] += y * t
 
 
-@njit(**OPTIONS)
-def _doubled(line: Array, short: Array) -> None:
-    for i in range(len(line)):
-        for v in range(BLOCK):
-            short[i, v] = np.float32(2.0 * line[i, v])
-
-
-@njit(**OPTIONS)
-def _take_weighted(
-    intercept: Array,
-    rate: Array,
-    time: Any,
-    t: float,
-    logs: Array,
-    w0: Array,
-    w1: Array,
-    w2: Array,
-    y0: Array,
-    y1: Array,
+@njit(**_INLINE)
+def _weigh(
+    intercept: Array, reference: Array, rate: Array, times: Array, contrast: Array, e: int, weights: Array, ratio: Array
 ) -> None:
-    """Weight one echo by its squared prediction, and add it to the weighted sums of 1, t, t², y and t·y."""
+    """Squared prediction of an echo, over that of the first contrast at TE = 0; from the echo before if there is one.
+
+    From echo to echo the square shrinks by a factor that depends on the step in time alone: for even steps it is
+    worked out once.
+    """
+    if e == 0 or contrast[e - 1] != contrast[e]:
+        time = SINGLE(2.0 * times[e])
+        for v in range(BLOCK):
+            weights[v] = _weight(SINGLE(2.0 * (intercept[v] - reference[v])) - SINGLE(rate[v]) * time)
+        return
+    apart = times[e] - times[e - 1]
+    if e == 1 or abs(apart - (times[e - 1] - times[e - 2])) > SAME_STEP or contrast[e - 2] != contrast[e]:
+        time = SINGLE(-2.0 * apart)
+        for v in range(BLOCK):
+            ratio[v] = _weight(SINGLE(rate[v]) * time)
     for v in range(BLOCK):
-        w = np.float64(_weight(intercept[v] - rate[v] * time))
-        wy = w * logs[v]
+        weights[v] = min(weights[v] * ratio[v], MOST_WEIGHT)
+
+
+@njit(**_INLINE)
+def _take_weighted(
+    logs: Array, intercept: Array, rate: Array, time: float, weights: Array, t: Any,
+    gaps: Array, w0: Array, w1: Array, w2: Array, y0: Array, y1: Array,
+) -> None:  # fmt: skip
+    """Add an echo to the weighted sums of 1, t, t², its residual y, and t·y; keep y in `gaps`."""
+    for v in range(BLOCK):
+        y = SINGLE(logs[v] - (intercept[v] - rate[v] * time))
+        gaps[v] = y
+        w = weights[v]
+        wt, wy = w * t, w * y
         w0[v] += w
-        w1[v] += w * t
-        w2[v] += w * (t * t)
+        w1[v] += wt
+        w2[v] += wt * t
         y0[v] += wy
         y1[v] += wy * t
 
 
-@njit(**OPTIONS)
-def _add_squares(signal: Array, logs: Array, intercept: Array, rate: Array, t: float, squares: Array) -> None:
-    """Add the squared residuals of one echo, s² (1 − exp d)² with d the residual of its logarithm."""
+@njit(**_INLINE)
+def _square_gaps(
+    signals: Array, start: int, times: Array, contrast: Array, step: Array, line: Array, gaps: Array, squares: Array
+) -> None:
+    """Sum the squared residuals of each contrast's signals; `gaps` holds those of the logarithms before `step`."""
+    last, stop = len(line) - 1, start + BLOCK
+    squares[:] = 0.0
+    for e in range(len(times)):
+        c = contrast[e]
+        n_far = _to_new_line(step[c], step[last], SINGLE(times[e]), gaps[e])
+        if n_far == 0:
+            _add_near(signals[e, start:stop], gaps[e], squares[c])
+        else:
+            _add_far(signals[e, start:stop], line[c], line[last], times[e], squares[c])
+
+
+@njit(**_INLINE)
+def _to_new_line(step: Array, rate: Array, time: Any, gaps: Array) -> int:
+    """Turn an echo's residuals from the line before into what the new line exceeds it by; count the large ones."""
     # Integers may be added in any order, so that counting runs on vector units; a maximum would not.
-    far = 0
+    n_far: Any = 0
     for v in range(BLOCK):
-        far += int(abs(intercept[v] - rate[v] * t - logs[v]) >= NEAR)
-    if far == 0:
-        for v in range(BLOCK):
-            d = intercept[v] - rate[v] * t - logs[v]
-            # exp(d) − 1 by its series, to 1e-9 for what is near.
-            p = 1 / 120.0 + d * (1 / 720.0 + d * (1 / 5040.0 + d * (1 / 40320.0)))
-            gap = signal[v] * (d * (1.0 + d * (0.5 + d * (1 / 6.0 + d * (1 / 24.0 + d * p)))))
-            squares[v] += gap * gap
-        return
+        d = (step[v] - rate[v] * time) - gaps[v]
+        gaps[v] = d
+        n_far += int(abs(d) >= NEAR)
+    return n_far
+
+
+@njit(**_INLINE)
+def _add_near(signal: Array, gaps: Array, squares: Array) -> None:
+    """Add the squared residuals of one echo, s² (1 − exp d)²; exp d − 1 by its series, to 3e-8 of what is near."""
     for v in range(BLOCK):
-        gap = signal[v] - _exp(intercept[v] - rate[v] * t)
+        d = gaps[v]
+        gap = signal[v] * (d * (ONE + d * (HALF + d * _tail(d))))
+        squares[v] += gap * gap
+
+
+@njit(**_INLINE)
+def _add_far(signal: Array, intercept: Array, rate: Array, time: float, squares: Array) -> None:
+    for v in range(BLOCK):
+        gap = SINGLE(signal[v] - _exp(intercept[v] - rate[v] * time))
         squares[v] += gap * gap
 
 
 @njit(**OPTIONS)
-def shared_slope(sums: Array, centre: Array, line: Array) -> None:
+def shared_slope(sums: Array, origin: Array, line: Array) -> None:
     """Solve the normal equations: logarithms of the intercepts, one row per contrast, and the rate as the last row.
 
     They have the shape of an arrow: the intercepts drop out, and the rate is the slope pooled within the contrasts.
+    `origin` is where each contrast's times were counted from.
     """
-    n_contrasts = len(centre)
-    squares, product = np.zeros(BLOCK), np.zeros(BLOCK)
+    n_contrasts = len(origin)
+    squares, product = np.zeros(BLOCK, dtype=SINGLE), np.zeros(BLOCK, dtype=SINGLE)
     for c in range(n_contrasts):
         _pool(sums[c, 0], sums[c, 1], sums[c, 2], sums[c, 3], sums[c, 4], squares, product)
     _negative_ratio(product, squares, line[n_contrasts])
     for c in range(n_contrasts):
-        _intercept(sums[c, 0], sums[c, 1], sums[c, 3], centre[c], line[n_contrasts], line[c])
+        _intercept(sums[c, 0], sums[c, 1], sums[c, 3], SINGLE(origin[c]), line[n_contrasts], line[c])
 
 
-@njit(**OPTIONS)
+@njit(**_INLINE)
 def _pool(w0: Array, w1: Array, w2: Array, y0: Array, y1: Array, squares: Array, product: Array) -> None:
     for v in range(BLOCK):
         mean = w1[v] / w0[v]
@@ -281,16 +350,16 @@ def _pool(w0: Array, w1: Array, w2: Array, y0: Array, y1: Array, squares: Array,
         product[v] += y1[v] - mean * y0[v]
 
 
-@njit(**OPTIONS)
+@njit(**_INLINE)
 def _negative_ratio(product: Array, squares: Array, rate: Array) -> None:
     for v in range(BLOCK):
         rate[v] = -product[v] / squares[v]
 
 
-@njit(**OPTIONS)
-def _intercept(w0: Array, w1: Array, y0: Array, centre: float, rate: Array, intercept: Array) -> None:
+@njit(**_INLINE)
+def _intercept(w0: Array, w1: Array, y0: Array, origin: Any, rate: Array, intercept: Array) -> None:
     for v in range(BLOCK):
-        intercept[v] = (y0[v] + rate[v] * w1[v]) / w0[v] + rate[v] * centre
+        intercept[v] = (y0[v] + rate[v] * w1[v]) / w0[v] + rate[v] * origin
 
 
 @njit(**OPTIONS)
@@ -301,10 +370,10 @@ def _signal_and_rms(intercept: Array, squares: Array, count: float) -> None:
         squares[v] = np.sqrt(squares[v] / count)
 
 
-@njit(**OPTIONS)
+@njit(**_INLINE)
 def _store(row: Array, invalid: Array, target: Array) -> None:
     for v in range(BLOCK):
-        target[v] = np.float32(row[v]) if invalid[v] == np.float32(0) else np.float32(np.nan)
+        target[v] = SINGLE(row[v]) if invalid[v] == SINGLE(0) else SINGLE(np.nan)
 
 
 @njit(**OPTIONS)
@@ -314,7 +383,7 @@ def fit_lines_robust(signals: Array, times: Array, contrast: Array, rate: Array,
     The weight of an echo is its squared prediction times Tukey's biweight of its residual in signal units.
     """
     n_contrasts, n_voxels = intercepts.shape
-    counts, _ = contrast_means(times, contrast, n_contrasts)
+    counts, _, _, _ = contrast_times(times, contrast, n_contrasts)
     predicted, weights = np.empty(len(times)), np.empty(len(times))
     first, line = np.empty(n_contrasts + 1), np.empty(n_contrasts + 1)
     n_invalid = fit_lines(signals, times, contrast, 1, rate, intercepts, rms)

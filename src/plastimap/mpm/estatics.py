@@ -10,7 +10,7 @@ the weights, the intercepts drop out and R2* is the slope pooled within the cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -107,27 +107,24 @@ def fit_estatics(
     images = [np.asarray(image) for each in echoes.values() for image in each]
     order = memory_order(images[0])
     flat = [image.reshape(-1, order=order) for image in images]
-    where = chosen_voxels(mask, images[0].shape, order)
+    where = None if mask is None else chosen_voxels(mask, images[0].shape, order)
     values = np.empty((1 + 2 * len(times), images[0].size), dtype=np.float32)
-    if where.size < images[0].size:
+    if where is not None:
         values.fill(np.nan)
     # Kernels work on whole blocks: what lies beyond the last voxel is 1, and its fit is left behind.
     signals = np.ones((len(flat), CHUNK), dtype=np.float32)
     part = np.empty((1 + 2 * len(times), CHUNK), dtype=np.float32)
     into = (part[0], part[1 : 1 + len(times)], part[1 + len(times) :])
     n_invalid = 0
-    for start in range(0, where.size, CHUNK):
-        voxels = where[start : start + CHUNK]
-        # A run of neighbours is a view, and reading it costs no index.
-        run = slice(voxels[0], voxels[-1] + 1) if voxels[-1] - voxels[0] + 1 == voxels.size else voxels
+    for run, n in runs(where, images[0].size):
         for row, image in zip(signals, flat, strict=True):
-            row[: voxels.size] = image[run]
-        signals[:, voxels.size :] = 1
+            row[:n] = image[run]
+        signals[:, n:] = 1
         if method == "robust":
             n_invalid += fit_lines_robust(signals, *scheme, *into)
         else:
             n_invalid += fit_lines(signals, *scheme, 0 if method == "ols" else int(method[-1]), *into)
-        values[:, run] = part[:, : voxels.size]
+        values[:, run] = part[:, :n]
     maps = [row.reshape(images[0].shape, order=order) for row in values]
     return EstaticsFit(
         r2s=maps[0],
@@ -261,6 +258,20 @@ def echo_scheme(times: Mapping[str, NDArray[np.float64]]) -> tuple[NDArray[np.fl
 def memory_order(image: NDArray) -> Order:
     """Order in which an image lies in memory (NIfTI: Fortran), so that flattening it copies nothing."""
     return "F" if image.flags.f_contiguous else "C"
+
+
+def runs(where: NDArray[np.intp] | None, size: int) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
+    """Voxels to fit in one step, and their number: all of `size`, or those of `where`."""
+    if where is None:
+        for start in range(0, size, CHUNK):
+            stop = min(start + CHUNK, size)
+            yield slice(start, stop), stop - start
+        return
+    for start in range(0, where.size, CHUNK):
+        voxels = where[start : start + CHUNK]
+        # A run of neighbours is a view, and reading it costs no index.
+        dense = voxels[-1] - voxels[0] + 1 == voxels.size
+        yield slice(voxels[0], voxels[-1] + 1) if dense else voxels, voxels.size
 
 
 def chosen_voxels(mask: ArrayLike | None, shape: tuple[int, ...], order: Order) -> NDArray[np.intp]:
