@@ -221,6 +221,7 @@ def moving_phantom(
     *,
     seed: int,
     voxel_mm: float = 3.0,
+    resolution: float = 1.2,
     n_b0: int = 3,
     shells: dict[int, int] | None = None,
     snr: float = 25.0,
@@ -233,6 +234,8 @@ def moving_phantom(
 
     Parameters
     ----------
+    resolution : float
+        Width at half maximum of the point spread, in voxels; 1.2 is that of a k-space that ends.
     eddy : float
         Largest stretch per unit gradient; 0.02 moves the brain's edge by 1.4 mm.
     n_dropped : int
@@ -245,6 +248,9 @@ def moving_phantom(
     inside = load_mni152_brain_mask(resolution=2).get_fdata()
     gm, wm = (np.clip(image.get_fdata(), 0, 1) * inside for image in (grey, white))
     csf = np.clip(inside - gm - wm, 0, 1)
+    # Signals are sums over tissues, and directions vary slowly: what blurs the tissues blurs the image.
+    sd = resolution * voxel_mm / 2.0 / np.sqrt(8 * np.log(2))
+    gm, wm, csf = (ndimage.gaussian_filter(tissue, sd) for tissue in (gm, wm, csf))
     fibres = smooth_fields(inside.shape, 3, 8, rng)
     fibres /= np.linalg.norm(fibres, axis=0)
     spline = [ndimage.spline_filter(part) for part in (gm, wm, csf, *fibres)]

@@ -97,13 +97,14 @@ def denoise_mppca(
     if not 1 <= step <= edge:
         raise ValueError(f"stride {step}: it must lie between 1 and {edge}, the patch's edge")
     where = np.ones(data.shape[:3], dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-    clean = np.nan_to_num(np.ascontiguousarray(data, dtype=np.float32))
+    clean = np.ascontiguousarray(without_nan(data))
     # The product of a patch with itself is small: more than one BLAS thread would only spin.
     with threadpool_limits(1, user_api="blas"):
         signal, sums = _summed(clean, patch_corners(where, edge, step), edge, shrink, threads)
     reached = where & (sums[..., 0] > 0)
-    signal[reached] /= sums[reached, :1]
-    signal[~reached] = clean[~reached]
+    # In place: a series of many volumes fits into memory a few times only.
+    np.divide(signal, sums[..., :1], out=signal, where=reached[..., None])
+    np.copyto(signal, clean, where=~reached[..., None])
     quotients = np.full((*data.shape[:3], 2), np.nan, dtype=np.float32)
     quotients[reached] = sums[reached, 1:] / sums[reached, :1]
     result = np.maximum(signal, 0, out=signal, where=reached[..., None])
@@ -111,6 +112,14 @@ def denoise_mppca(
     if rician:
         result[reached], sigma[reached] = without_rician_bias(result[reached], sigma[reached])
     return Denoised(data=result, sigma=sigma, rank=quotients[..., 1])
+
+
+def without_nan(data: NDArray) -> NDArray[np.float32]:
+    """Images as float32 with 0 for NaN; the array itself where it already is so."""
+    series = np.asarray(data, dtype=np.float32)
+    # Both are NaN when any number is.
+    bounds = np.array([series.min(), series.max()]) if series.size else np.zeros(2)
+    return series if np.isfinite(bounds).all() else np.nan_to_num(series)
 
 
 def patch_radius(n_volumes: int) -> int:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 
 def warm_kernels() -> None:
     """Run every compiled kernel of the standard workflow on next to nothing; numba keeps the code on disk."""
-    from plastimap.denoise import denoise_mppca
-    from plastimap.dwi.tensor import fit_tensor
+    warm_maps()
+    warm_diffusion()
+
+
+def warm_maps() -> None:
+    """Kernels of the multi-parameter maps."""
     from plastimap.mpm.errors import Excitation
     from plastimap.mpm.estatics import fit_estatics, line_covariances
     from plastimap.mpm.joint import fit_joint
@@ -24,13 +30,29 @@ def warm_kernels() -> None:
     line_covariances(fit, np.isfinite(fit.r2s))
     fit_joint(echoes, times, Excitation({"PDw": 6.0, "T1w": 21.0}, {"PDw": 0.025, "T1w": 0.025}))
 
-    b_values = np.array([0.0] * 2 + [1000.0] * 10)
-    directions = rng.standard_normal((12, 3))
+
+def warm_diffusion() -> None:
+    """Kernels of the diffusion series: numba has code for types and memory layouts, so whole chains run here."""
+    from plastimap.dwi.pipeline import process_dwi
+    from plastimap.dwi.susceptibility import FieldMap, ReversedPhase
+    from plastimap.images import Volume
+
+    rng = np.random.default_rng(1)
+    b_values = np.array([0.0] * 2 + [1000.0] * 10 + [2500.0] * 10)
+    directions = rng.standard_normal((b_values.size, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    series = 500 * np.exp(-b_values * 7e-4) + rng.random((8, 8, 8, 12))
-    denoise_mppca(series.astype(np.float32))
-    for method in ("ols", "wls", "iwls", "robust"):
-        fit_tensor(series.astype(np.float32), b_values, directions, mask=np.ones((8, 8, 8), dtype=bool), method=method)
+    squares = np.meshgrid(*[np.linspace(-1, 1, 16) ** 2] * 3)
+    head = np.exp(-4 * sum(squares))
+    series = 500 * head[..., None] * np.exp(-b_values * 7e-4) + rng.random((16, 16, 16, b_values.size))
+    volume = Volume(series.astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
+    b0 = Volume(volume.data[..., 0], volume.affine)
+    still = Volume(np.zeros(head.shape, dtype=np.float32), volume.affine)
+    run = partial(process_dwi, volume, b_values, directions, phase_encoding="j", mask=head > 0.3)
+    run(unring=True, free_water=True, fit="robust")
+    run(denoise=False, fit="ols")
+    for field in (ReversedPhase(b0), FieldMap(still, 0.05, b0)):
+        for motion in (True, False):
+            run(motion=motion, field=field)
 
 
 if __name__ == "__main__":

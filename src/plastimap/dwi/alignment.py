@@ -192,3 +192,18 @@ def rigid_parameters(matrix: Matrix, centre: Vector) -> NDArray[np.float64]:
 
     shift = matrix[:3, :3] @ centre + matrix[:3, 3] - centre
     return np.concatenate([shift, np.rad2deg(Rotation.from_matrix(matrix[:3, :3]).as_rotvec())])
+
+
+def rotated(bvecs: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """b-vectors (N, 3) as the head saw them: turned back by the rotation of each pull matrix (Leemans 2009).
+
+    A volume's pull matrix turns a fibre u of the reference into R u in that volume. The signal depends on
+    g · R u = (Rᵀ g) · u, so Rᵀ g is the gradient to use with the reference.
+
+    Parameters
+    ----------
+    bvecs : ndarray, shape (N, 3)
+    turns : ndarray, shape (N, 3, 3) or (N, 4, 4)
+        Rotations; of rigid matrices the linear part is used.
+    """
+    return np.einsum("nji,nj->ni", turns[:, :3, :3], bvecs)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.dwi._tensor import INVALID, eigensystems, equations_of, fit_rows, scalars
+from plastimap.dwi._eigen import eigensystems, scalars
+from plastimap.dwi._tensor import INVALID, equations_of, fit_rows
 from plastimap.dwi.gradients import normalised
 from plastimap.dwi.motion import shells
 from plastimap.dwi.tensor import chunks, tensor_design

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.denoise import denoise_mppca
+from plastimap.denoise import denoise_mppca, without_nan
 from plastimap.dwi.drift import drift_gains
 from plastimap.dwi.eddy import align_by_eddy
 from plastimap.dwi.freewater import TooFewShells, fit_free_water
@@ -172,15 +172,16 @@ def process_dwi(
         raise ValueError("; ".join(problems))
     b = np.asarray(bvals, dtype=np.float64)
     b0 = b <= b0_threshold
-    raw = np.nan_to_num(volume.data.astype(np.float32))
+    raw = without_nan(volume.data)
     # The first mask is only for what comes before alignment; the last word is that of the aligned b = 0 images.
     first_mask = (
         brain_mask(raw[..., b0].mean(axis=-1), voxel_size=volume.voxel_size)
         if mask is None
         else np.asarray(mask, dtype=bool)
     )
-    world = _Prepared(raw, fsl_to_world(bvecs, volume.affine), None, None, (), {})
-    made = _denoised(world, _widened(first_mask), stride=denoise_stride, rician=rician) if denoise else world
+    made = _Prepared(raw, fsl_to_world(bvecs, volume.affine), None, None, (), {})
+    del raw
+    made = _denoised(made, _widened(first_mask), stride=denoise_stride, rician=rician) if denoise else made
     if unring:
         clean = without_ringing(made.data, mask=_widened(first_mask), partial_fourier=partial_fourier)
         made = replace(made, data=clean)
@@ -248,7 +249,7 @@ def _denoised(series: _Prepared, mask: NDArray[np.bool_], *, stride: int | None,
 def _without_drift(series: _Prepared, mask: NDArray[np.bool_], b0: NDArray[np.bool_]) -> _Prepared:
     gains, notes = drift_gains(series.data[mask][:, b0].mean(axis=0), b0)
     qa = {"drift_percent": float(100 * np.ptp(1 / gains))}
-    data = (series.data * gains).astype(np.float32)
+    data = series.data * gains.astype(np.float32)
     return replace(series, data=data, notes=series.notes + notes, qa=series.qa | qa)
 
 

@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.dwi._tensor import FLOORED, INVALID, eigensystems, equations_of, fit_rows, scalars
+from plastimap.dwi._eigen import fill_maps
+from plastimap.dwi._tensor import FLOORED, INVALID, equations_of, fit_rows
 from plastimap.dwi.gradients import LEAST_DIRECTIONS, count_directions, normalised
 
 Method = Literal["ols", "wls", "iwls", "robust"]
@@ -216,18 +217,7 @@ def chunks(data: NDArray, where: NDArray[np.bool_], used: NDArray[np.bool_]) -> 
 
 def _maps(fitted: NDArray[np.float64], where: NDArray[np.bool_]) -> tuple[dict[str, Image], int]:
     """Make maps from what was fitted (n, 8) in the voxels of `where`; how many have a negative eigenvalue."""
-    good = np.isfinite(fitted[:, :7]).all(axis=1)
-    chosen = fitted if good.all() else fitted[good]
-    values, directions = np.empty((len(chosen), 3)), np.empty((len(chosen), 3))
-    eigensystems(chosen, values, directions)
-    found = np.empty((len(chosen), 4), dtype=np.float32)
-    n_negative = scalars(values, found)
-    content = dict(zip(("fa", "md", "ad", "rd"), found.T, strict=True))
-    content |= {"s0": np.exp(chosen[:, 6]), "residual": chosen[:, 7], "direction": directions, "tensor": chosen[:, :6]}
-    place = np.flatnonzero(where)[good]
-    maps: dict[str, Image] = {}
-    for name, numbers in content.items():
-        image = np.full((where.size, *numbers.shape[1:]), np.nan, dtype=np.float32)
-        image[place] = numbers
-        maps[name] = image.reshape(where.shape + numbers.shape[1:])
-    return maps, n_negative
+    maps = {name: np.full(where.size, np.nan, dtype=np.float32) for name in ("fa", "md", "ad", "rd", "s0", "residual")}
+    maps |= {name: np.full((where.size, n), np.nan, dtype=np.float32) for name, n in (("direction", 3), ("tensor", 6))}
+    n_negative = fill_maps(fitted, np.flatnonzero(where), tuple(maps.values()))
+    return {name: image.reshape(where.shape + image.shape[1:]) for name, image in maps.items()}, n_negative

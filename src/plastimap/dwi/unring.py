@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from plastimap.denoise import without_nan
+
 N_SHIFTS = 10
 """Shifts tried to either side, up to half a voxel."""
 
@@ -70,7 +72,7 @@ def unring(
         )
     if data.ndim not in (3, 4):
         raise ValueError(f"images of shape (X, Y, Z) or (X, Y, Z, N) are wanted, not {data.shape}")
-    series = np.nan_to_num(np.asarray(data, dtype=np.float32)).reshape(*data.shape[:3], -1)
+    series = without_nan(data).reshape(*data.shape[:3], -1)
     where = np.ones(data.shape[:3], dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     # Slices first: (Z, X, Y).
     inside = np.ascontiguousarray(np.moveaxis(where, slice_axis, 0))

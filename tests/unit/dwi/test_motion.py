@@ -18,8 +18,10 @@ from plastimap.dwi.alignment import (
     nearest_pull,
     rigid_matrix,
     rigid_parameters,
+    rotated,
 )
-from plastimap.dwi.motion import correct_motion, lost_slices, phase_axis, rotated, shells
+from plastimap.dwi.motion import correct_motion, phase_axis, shells
+from plastimap.dwi.slices import lost_slices
 from plastimap.images import Volume
 from plastimap.transforms import mean_displacement
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.dwi.conftest import directions
 
-from plastimap.dwi._tensor import eigensystems, exponentials, logarithms
+from plastimap.dwi._eigen import eigensystems
+from plastimap.dwi._tensor import exponentials, logarithms
 from plastimap.dwi.tensor import chosen_volumes, colour_fa, fit_tensor, fractional_anisotropy
 from plastimap.images import read_volume
 
