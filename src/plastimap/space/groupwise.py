@@ -42,7 +42,8 @@ class Settings:
         Conjugate-gradient iterations in each.
     intensity_mm : float
         FWHM of the smooth multiplicative difference in intensity between
-        sessions that is estimated alongside; 0 = none.
+        sessions that is estimated alongside; 0 = none. What it leaves looks like growth: a region of 24 mm that
+        brightens by 5 % seemed to grow by 3.3 % with 20 mm, by 1.5 % with 10; below, edges lose what tells change.
     margin_mm : float
         Room around the brain in which the deformation may fade.
     """
@@ -52,7 +53,7 @@ class Settings:
     coarse_steps: int = 3
     fine_steps: int = 3
     solver_steps: int = 12
-    intensity_mm: float = 20.0
+    intensity_mm: float = 10.0
     margin_mm: float = 12.0
 
 
