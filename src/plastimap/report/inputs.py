@@ -224,6 +224,8 @@ class StudyInputs:
         Mean structural image in the target space.
     trajectories : DataFrame or None
         map, tissue, cluster, participant_id, group, session, day, value.
+    courses : DataFrame or None
+        map, tissue, cluster, course, delta_aic, weight, bic …: shapes of change compared in every cluster.
     brainage : BrainageInputs or None
     found, control : DataFrame or None
         Planted against found, and the contrast with nothing planted (simulated studies).
@@ -263,6 +265,7 @@ class StudyInputs:
     results: tuple[ResultImage, ...] = ()
     background: Volume | None = None
     trajectories: pd.DataFrame | None = None
+    courses: pd.DataFrame | None = None
     found: pd.DataFrame | None = None
     control: pd.DataFrame | None = None
     brainage: BrainageInputs | None = None

@@ -70,7 +70,8 @@ def load_study(folder: PathLike, *, title: str | None = None) -> StudyInputs:
         families=families,
         results=_results(output, models, clusters, families),
         background=_background(output, background),
-        trajectories=_trajectories(output, models),
+        trajectories=_of_models(output, models, Paths.glm_trajectories),
+        courses=_of_models(output, models, Paths.glm_courses),
         found=output.table(Paths.found),
         control=output.table(Paths.control),
         brainage=read_brainage(folder, output.config),
@@ -214,12 +215,13 @@ def _results(output: Output, models: Iterable[Model], clusters: pd.DataFrame | N
     return tuple(found)
 
 
-def _trajectories(output: Output, models: Iterable[Model]) -> pd.DataFrame | None:
+def _of_models(output: Output, models: Iterable[Model], pattern: str) -> pd.DataFrame | None:
+    """Read one kind of table of every map and tissue as one."""
     import pandas as pd
 
     parts: list[pd.DataFrame] = []
     for model in models:
-        table = output.table(Paths.glm_trajectories.format(map=model.map, tissue=model.tissue))
+        table = output.table(pattern.format(map=model.map, tissue=model.tissue))
         if table is not None and len(table):
             parts.append(table.assign(map=model.map, tissue=model.tissue))
     return pd.concat(parts, ignore_index=True) if parts else None

@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from plastimap.report.brainage_methods import brainage_sentences
 from plastimap.report.layout import latex_text
 from plastimap.report.references import REFERENCES, Reference
 
@@ -195,18 +196,19 @@ def _dwi(config: Config) -> list[str]:
         sentences.append("Gibbs ringing was removed by local subvoxel shifts [@kellner2016].")
     if dwi["motion"] == "eddy":
         sentences.append(
-            "Motion and eddy currents were corrected by FSL's eddy (Andersson and Sotiropoulos 2016, "
-            "doi:10.1016/j.neuroimage.2015.10.019), with replacement of outliers and rotation of the b-vectors."
+            "Motion and eddy currents were corrected by FSL's eddy [@andersson2016], with replacement of outliers "
+            "[@andersson2016outliers] and rotation of the b-vectors."
         )
     elif dwi["motion"]:
         sentences.append(
-            "They were aligned to predictions from the other volumes of their shell, rigidly and, where the phase "
-            "encoding direction was known, with linear eddy-current distortions along it; lost slices were replaced by "
-            "their prediction, b-vectors rotated accordingly [@leemans2009], and each volume was interpolated once."
+            "They were aligned to predictions from the other volumes of their shell [@andersson2015], rigidly and, "
+            "where the phase encoding direction was known, with linear eddy-current distortions along it; lost slices "
+            "were replaced by their prediction [@andersson2016outliers], b-vectors rotated accordingly "
+            "[@leemans2009], and each volume was interpolated once."
         )
     sentences.append(_SUSCEPTIBILITY[dwi["susceptibility"]])
     if dwi["drift"]:
-        sentences.append("Signal drift over the series was removed as the b = 0 volumes showed it.")
+        sentences.append("Signal drift over the series was removed as the b = 0 volumes showed it [@vos2017].")
     fit = {
         "ols": "ordinary linear least squares",
         "wls": "weighted linear least squares [@veraart2013]",
@@ -220,15 +222,17 @@ def _dwi(config: Config) -> list[str]:
         "diffusivity (MD, AD, RD)."
     )
     if dwi["free_water"]:
-        sentences.append("Where two shells were measured, a compartment of free water was fitted beside the tensor.")
+        sentences.append(
+            "Where two shells were measured, a compartment of free water was fitted beside the tensor [@hoy2014]."
+        )
     return sentences
 
 
 _BY_PAIR = (
     "a displacement along the phase-encoding axis under which b = 0 images of opposite phase encoding agree "
-    "(Ruthotto et al. 2012, doi:10.1088/0031-9155/57/18/5715)"
+    "[@ruthotto2012]"
 )
-_BY_FIELD = "a field map, unwrapped along its most reliable paths (Abdul-Rahman et al. 2007, doi:10.1364/AO.46.006623)"
+_BY_FIELD = "a field map, unwrapped along its most reliable paths [@abdulrahman2007]"
 _WITH_GAIN = "with the gain of intensity that goes with it and without a further interpolation of aligned volumes."
 
 _SUSCEPTIBILITY = {
@@ -338,7 +342,9 @@ def _posthoc(config: Config) -> list[str]:
     return [
         f"Mean values inside significant clusters were compared between {first} and {second} (fitted coefficients, and "
         f"values at day {later:g}; Welch's t test) and between days {end:g} and {later:g} in {first} (paired t test), "
-        "with Bayes factors for no difference under a Cauchy prior of scale 0.707 [@rouder2009]."
+        "with Bayes factors for no difference under a Cauchy prior of scale 0.707 [@rouder2009], and with two "
+        f"one-sided tests that a difference is within {config['report']['equivalence_sd']:g} standard deviations "
+        "[@schuirmann1987]."
     ]
 
 
@@ -394,4 +400,5 @@ _WRITERS: Mapping[str, tuple[str, Callable[[Config], list[str]]]] = {
     "smooth": ("Smoothing", _smooth),
     "behaviour": ("Behaviour", _behaviour),
     "glm": ("Statistics", _glm),
+    "brainage": ("Regional brain age", brainage_sentences),
 }

@@ -39,7 +39,7 @@ PLACE_COLUMNS = ("roi", "tissue", "map", "parameter", "contrast", "p_fwe", "p_al
 POSTHOC_COLUMNS = tuple(
     f"{kind}_{key}"
     for kind in ("beta", "retention", "followup")
-    for key in ("first_mean", "first_sd", "second_mean", "second_sd", "p", "bf01")
+    for key in ("first_mean", "first_sd", "second_mean", "second_sd", "p", "bf01", "p_equal")
 )
 
 
@@ -63,6 +63,8 @@ class Results:
         End of training and follow-up.
     limit : float
         Family-wise p.
+    equivalence_sd : float
+        Margin of equivalence inside clusters, in standard deviations.
     """
 
     clusters: pd.DataFrame
@@ -72,6 +74,7 @@ class Results:
     matched: Sequence[str]
     days: tuple[float, float]
     limit: float
+    equivalence_sd: float = 0.5
 
 
 def cluster_tables(results: Results) -> list[PaperTable]:
@@ -120,7 +123,7 @@ def _asked(results: Results, contrasts: Mapping[str, Contrast]) -> Ask | None:
     given = results.posthoc
     sides = (given["first"], given["second"]) if given else (first.left, first.right)
     return Ask(tuple(sides[0]), tuple(sides[1]), test_coefficients=given is not None, days=results.days,
-               model=results.model)  # fmt: skip
+               model=results.model, margin_sd=results.equivalence_sd)  # fmt: skip
 
 
 def _rows(
@@ -231,21 +234,21 @@ def _posthoc_columns(rows: pd.DataFrame, ask: Ask) -> dict[str, list[str]]:
         values = zip(rows[f"{kind}_{side}_mean"], rows[f"{kind}_{side}_sd"], units, strict=True)
         return [mean_and_sd(mean, sd) + (u if np.isfinite(mean) else "") for mean, sd, u in values]
 
-    def tests(kind: str) -> tuple[list[str], list[str]]:
+    def tests(kind: str) -> tuple[list[str], list[str], list[str]]:
         bayes = ["–" if math.isnan(b) else f"{b:.3f}" for b in rows[f"{kind}_bf01"]]
-        return [p_value(p) for p in rows[f"{kind}_p"]], bayes
+        return [p_value(p) for p in rows[f"{kind}_p"]], bayes, [p_value(p) for p in rows[f"{kind}_p_equal"]]
 
     first, second = " + ".join(ask.first), " + ".join(ask.second) or "none"
     end, late = (f"day {day:g}" for day in ask.days)
     columns = {f"β, {first}": pair("beta", "first", unit=False), f"β, {second}": pair("beta", "second", unit=False)}
-    columns["p-value"], columns["BF₀₁"] = tests("beta")
+    columns["p-value"], columns["BF₀₁"], columns["p (equal)"] = tests("beta")
     columns |= {
         f"{first}, {end}": pair("retention", "first", unit=True),
         f"{first}, {late}": pair("retention", "second", unit=True),
     }
-    columns["p-value "], columns["BF₀₁ "] = tests("retention")
+    columns["p-value "], columns["BF₀₁ "], columns["p (equal) "] = tests("retention")
     columns[f"{second}, {late}"] = pair("followup", "second", unit=True)
-    columns["p-value  "], columns["BF₀₁  "] = tests("followup")
+    columns["p-value  "], columns["BF₀₁  "], columns["p (equal)  "] = tests("followup")
     return columns
 
 
@@ -254,9 +257,9 @@ def _spans(plain: int, ask: Ask) -> tuple[tuple[str, int], ...]:
     first, second = " + ".join(ask.first), " + ".join(ask.second) or "none"
     return (
         ("", plain),
-        (f"Fitted parameter, {first} vs. {second}", 4),
-        (f"Mean in the cluster, {first}: {end} vs. {late} days", 4),
-        (f"Mean in the cluster, {first} vs. {second}: day {late}", 3),
+        (f"Fitted parameter, {first} vs. {second}", 5),
+        (f"Mean in the cluster, {first}: {end} vs. {late} days", 5),
+        (f"Mean in the cluster, {first} vs. {second}: day {late}", 4),
     )
 
 
@@ -267,7 +270,10 @@ def _note(results: Results, ask: Ask | None, rows: pd.DataFrame) -> str:
         "a.u. arbitrary units. Peaks in millimetres of the target space."
     ]
     if ask is not None:
-        told.append("Welch's and paired t tests; BF₀₁ with a Cauchy prior (scale 0.707).")
+        told.append(
+            "Welch's and paired t tests; BF₀₁ with a Cauchy prior (scale 0.707). p (equal): two one-sided tests that "
+            f"the difference is within {ask.margin_sd:g} standard deviations (of the change; pooled between groups)."
+        )
         if not ask.test_coefficients:
             told.append(
                 "The groups shown are those that the clusters were found with, so they are not tested again: that "

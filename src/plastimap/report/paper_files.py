@@ -74,6 +74,7 @@ def paper_tables(study: StudyInputs) -> list[PaperTable]:
             trajectories=study.trajectories,
             model=study.config.get("model") or {},
             posthoc=report.get("posthoc"),
+            equivalence_sd=float(report.get("equivalence_sd", 0.5)),
             matched=report.get("matched") or (),
             days=study.days,
             limit=float(study.config.get("inference", {}).get("cluster_p", 0.05)),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from plastimap.stats.bayes import bf10_one_sample, bf10_two_sample
 from plastimap.stats.longitudinal import reference_days, term_operator, time_model
+from plastimap.stats.means import MeanTest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,9 @@ class Ask:
         End of training and follow-up; the visits nearest to them count.
     model : mapping
         The configuration's ``model``: coding, centre_days, knots.
+    margin_sd : float
+        Differences of less than so many standard deviations count as none: of the change for pairs, pooled for two
+        samples.
     """
 
     first: tuple[str, ...]
@@ -45,6 +49,7 @@ class Ask:
     test_coefficients: bool = True
     days: tuple[float, float] = (28.0, 84.0)
     model: Mapping[str, Any] = field(default_factory=dict)
+    margin_sd: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Comparison:
         Welch's t test (two samples) or paired t test.
     bf01 : float
         Evidence for no difference over one, of Student's t with the default Cauchy prior (scale √½).
+    p_equal : float
+        Two one-sided tests (TOST; Schuirmann 1987, doi:10.1007/BF01068419) that the difference is within the margin.
     """
 
     first_mean: float
@@ -66,27 +73,42 @@ class Comparison:
     second_sd: float
     p: float
     bf01: float
+    p_equal: float
 
 
-def compare(first: Array, second: Array, *, paired: bool) -> Comparison:
-    """Compare two samples; pairs with a missing value are left out."""
+def compare(first: Array, second: Array, *, paired: bool, margin_sd: float = 0.5) -> Comparison:
+    """Compare two samples; pairs with a missing value are left out. The margin is that of :class:`Ask`."""
     from scipy import stats
 
     if paired:
         both = np.isfinite(first) & np.isfinite(second)
         first, second = first[both], second[both]
     first, second = first[np.isfinite(first)], second[np.isfinite(second)]
-    p = bf01 = math.nan
+    p = bf01 = p_equal = math.nan
     change = first - second if paired else first
     enough = min(first.size, second.size) > 1 and (np.ptp(change) > 0 or (not paired and np.ptp(second) > 0))
     if enough and paired:
         test: Any = stats.ttest_rel(first, second)
         p, bf01 = float(test.pvalue), float(1 / bf10_one_sample(test.statistic, first.size))
+        p_equal = _equivalence(test, float(change.mean()), margin_sd * float(change.std(ddof=1)))
     elif enough:
         welch: Any = stats.ttest_ind(first, second, equal_var=False)
         student: Any = stats.ttest_ind(first, second)
         p, bf01 = float(welch.pvalue), float(1 / bf10_two_sample(student.statistic, first.size, second.size))
-    return Comparison(*_mean_sd(first), *_mean_sd(second), p, bf01)
+        freedom = first.size + second.size - 2
+        squares = (first.size - 1) * first.var(ddof=1) + (second.size - 1) * second.var(ddof=1)
+        p_equal = _equivalence(welch, float(first.mean() - second.mean()), margin_sd * math.sqrt(squares / freedom))
+    return Comparison(*_mean_sd(first), *_mean_sd(second), p, bf01, p_equal)
+
+
+def _equivalence(test: Any, difference: float, margin: float) -> float:
+    """TOST beside a t test of scipy, which tells the standard error through its interval."""
+    from scipy import stats
+
+    interval = test.confidence_interval(0.5)
+    error = float(interval.high - interval.low) / 2 / float(stats.t.ppf(0.75, test.df))
+    found = MeanTest(difference, error, float(test.statistic), float(test.df), float(test.pvalue))
+    return found.equivalence(margin)
 
 
 def _mean_sd(values: Array) -> tuple[float, float]:
@@ -146,24 +168,24 @@ def cluster_posthoc(cluster: pd.DataFrame, term: str, ask: Ask) -> dict[str, flo
     dict
         ``beta_*`` (fitted parameter, first against second groups), ``retention_*`` (first groups, end of training
         against follow-up), ``followup_*`` (first against second groups at follow-up); each with ``first_mean``,
-        ``first_sd``, ``second_mean``, ``second_sd``, ``p``, ``bf01``.
+        ``first_sd``, ``second_mean``, ``second_sd``, ``p``, ``bf01``, ``p_equal``.
     """
     fitted = coefficients(cluster, term, ask.model)
     of = cluster.drop_duplicates("participant_id").set_index("participant_id")["group"].astype(str)
     sides = [fitted[of.loc[fitted.index].isin(side).to_numpy()].to_numpy() for side in (ask.first, ask.second)]
-    beta = compare(sides[0], sides[1], paired=False)
+    beta = compare(sides[0], sides[1], paired=False, margin_sd=ask.margin_sd)
     visits = cluster.pivot_table(index="participant_id", columns="session", values="value")
     nearest = visits_at(cluster, ask.days)
     nothing = np.full(len(visits), math.nan)
     values = [visits[name].to_numpy(dtype=float) if name else nothing for name in nearest]
     first, second = (of.loc[visits.index].isin(side).to_numpy() for side in (ask.first, ask.second))
-    retention = compare(values[0][first], values[1][first], paired=True)
-    followup = compare(values[1][first], values[1][second], paired=False)
+    retention = compare(values[0][first], values[1][first], paired=True, margin_sd=ask.margin_sd)
+    followup = compare(values[1][first], values[1][second], paired=False, margin_sd=ask.margin_sd)
     columns: dict[str, float] = {}
     for name, one in (("beta", beta), ("retention", retention), ("followup", followup)):
         columns |= {f"{name}_{key}": value for key, value in vars(one).items()}
     if not ask.test_coefficients:
-        columns |= {f"{name}_{key}": math.nan for name in ("beta", "followup") for key in ("p", "bf01")}
+        columns |= {f"{name}_{key}": math.nan for name in ("beta", "followup") for key in ("p", "bf01", "p_equal")}
     return columns
 
 

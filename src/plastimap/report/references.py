@@ -88,6 +88,11 @@ REFERENCES: Mapping[str, Reference] = {
         "Biophysical Journal 66, 259–267.",
         "10.1016/S0006-3495(94)80775-1",
     ),
+    "beheshti2019": Reference(
+        "Beheshti I, Nugent S, Potvin O, Duchesne S (2019). Bias-adjustment in neuroimaging-based brain age "
+        "frameworks: a robust scheme. NeuroImage: Clinical 24, 102063.",
+        "10.1016/j.nicl.2019.102063",
+    ),
     "draganski2011": Reference(
         "Draganski B, Ashburner J, Hutton C, et al. (2011). Regional specificity of MRI contrast parameter changes in "
         "normal ageing revealed by voxel-based quantification (VBQ). NeuroImage 55, 1423–1434.",
@@ -134,10 +139,56 @@ REFERENCES: Mapping[str, Reference] = {
         "Holm S (1979). A simple sequentially rejective multiple test procedure. "
         "Scandinavian Journal of Statistics 6, 65–70."
     ),
+    "johnson2007": Reference(
+        "Johnson WE, Li C, Rabinovic A (2007). Adjusting batch effects in microarray expression data using empirical "
+        "Bayes methods. Biostatistics 8, 118–127.",
+        "10.1093/biostatistics/kxj037",
+    ),
     "kiebel1999": Reference(
         "Kiebel SJ, Poline JB, Friston KJ, Holmes AP, Worsley KJ (1999). Robust smoothness estimation in statistical "
         "parametric maps using standardized residuals from the general linear model. NeuroImage 10, 756–766.",
         "10.1006/nimg.1999.0508",
+    ),
+    "abdulrahman2007": Reference(
+        "Abdul-Rahman HS, Gdeisat MA, Burton DR, Lalor MJ, Lilley F, Moore CJ (2007). Fast and robust three-"
+        "dimensional best path phase unwrapping algorithm. Applied Optics 46, 6623–6635.",
+        "10.1364/AO.46.006623",
+    ),
+    "andersson2015": Reference(
+        "Andersson JLR, Sotiropoulos SN (2015). Non-parametric representation and prediction of single- and "
+        "multi-shell diffusion-weighted MRI data using Gaussian processes. NeuroImage 122, 166–176.",
+        "10.1016/j.neuroimage.2015.07.067",
+    ),
+    "andersson2016": Reference(
+        "Andersson JLR, Sotiropoulos SN (2016). An integrated approach to correction for off-resonance effects "
+        "and subject movement in diffusion MR imaging. NeuroImage 125, 1063–1078.",
+        "10.1016/j.neuroimage.2015.10.019",
+    ),
+    "andersson2016outliers": Reference(
+        "Andersson JLR, Graham MS, Zsoldos E, Sotiropoulos SN (2016). Incorporating outlier detection and "
+        "replacement into a non-parametric framework for movement and distortion correction of diffusion MR "
+        "images. NeuroImage 141, 556–572.",
+        "10.1016/j.neuroimage.2016.06.058",
+    ),
+    "hoy2014": Reference(
+        "Hoy AR, Koay CG, Kecskemeti SR, Alexander AL (2014). Optimization of a free water elimination two-"
+        "compartment model for diffusion tensor imaging. NeuroImage 103, 323–333.",
+        "10.1016/j.neuroimage.2014.09.053",
+    ),
+    "ledoit2004": Reference(
+        "Ledoit O, Wolf M (2004). A well-conditioned estimator for large-dimensional covariance matrices. "
+        "Journal of Multivariate Analysis 88, 365–411.",
+        "10.1016/S0047-259X(03)00096-4",
+    ),
+    "ruthotto2012": Reference(
+        "Ruthotto L, Kugel H, Olesch J, et al. (2012). Diffeomorphic susceptibility artifact correction of "
+        "diffusion-weighted magnetic resonance images. Physics in Medicine and Biology 57, 5715–5731.",
+        "10.1088/0031-9155/57/18/5715",
+    ),
+    "vos2017": Reference(
+        "Vos SB, Tax CMW, Luijten PR, Ourselin S, Leemans A, Froeling M (2017). The importance of correcting for "
+        "signal drift in diffusion MRI. Magnetic Resonance in Medicine 77, 285–299.",
+        "10.1002/mrm.26124",
     ),
     "leemans2009": Reference(
         "Leemans A, Jones DK (2009). The B-matrix must be rotated when correcting for subject motion in DTI data. "
@@ -159,6 +210,11 @@ REFERENCES: Mapping[str, Reference] = {
         "Rouder JN, Speckman PL, Sun D, Morey RD, Iverson G (2009). Bayesian t tests for accepting and rejecting the "
         "null hypothesis. Psychonomic Bulletin & Review 16, 225–237.",
         "10.3758/PBR.16.2.225",
+    ),
+    "schuirmann1987": Reference(
+        "Schuirmann DJ (1987). A comparison of the two one-sided tests procedure and the power approach for assessing "
+        "the equivalence of average bioavailability. Journal of Pharmacokinetics and Biopharmaceutics 15, 657–680.",
+        "10.1007/BF01068419",
     ),
     "tabelow2019": Reference(
         "Tabelow K, Balteau E, Ashburner J, et al. (2019). hMRI – A toolbox for quantitative MRI in neuroscience and "
@@ -209,6 +265,10 @@ REFERENCES: Mapping[str, Reference] = {
         "Lutti A, Corbin N, Ashburner J, et al. (2022). Restoring statistical validity in group analyses of "
         "motion-corrupted MRI data. Human Brain Mapping 43, 1973–1983.",
         "10.1002/hbm.25767",
+    ),
+    "vovk2013": Reference(
+        "Vovk V (2013). Conditional validity of inductive conformal predictors. Machine Learning 92, 349–376.",
+        "10.1007/s10994-013-5355-6",
     ),
     "winkler2014": Reference(
         "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE (2014). Permutation inference for the general linear "

@@ -90,6 +90,61 @@ def cluster_table(frame: pd.DataFrame, caption: str) -> Table:
     return make_table(named, CLUSTER_COLUMNS, caption=caption, p_columns=CLUSTER_P_COLUMNS)
 
 
+def shape_table(shown: pd.DataFrame, courses: pd.DataFrame | None) -> Table | None:
+    """Which shape of change describes the clusters that are shown: every shape's weight, best first.
+
+    Parameters
+    ----------
+    shown : DataFrame
+        Clusters of the page, in order.
+    courses : DataFrame or None
+        map, tissue, cluster, course, delta_aic, weight, bic.
+
+    Returns
+    -------
+    Table or None
+        None where no shapes were compared in them.
+    """
+    import pandas as pd
+
+    if courses is None or "cluster" not in shown:
+        return None
+    rows: list[dict[str, str]] = []
+    for _, one in shown.iterrows():
+        mine = courses
+        for key in CLUSTER_KEY:
+            mine = mine[mine[key].astype(str) == str(one[key])]
+        if len(mine) < 2:
+            continue
+        ordered = mine.sort_values("delta_aic", kind="stable")
+        by_bic = mine.sort_values("bic", kind="stable")["course"]
+        weights = zip(ordered["course"], ordered["weight"], strict=True)
+        rows.append(
+            {
+                "cluster": f"{one['map']} {one['tissue']}, {one.get('place', one['hemisphere'])}",
+                "term": str(one["term"]),
+                "best (AIC)": str(ordered["course"].iloc[0]),
+                "best (BIC)": str(by_bic.iloc[0]),
+                "weight of each": ", ".join(f"{name} {float(weight):.2f}" for name, weight in weights),
+            }
+        )
+    return make_table(pd.DataFrame(rows), caption="Shape of change in these clusters") if rows else None
+
+
+def preservation_table(study: StudyInputs) -> Table | None:
+    """Is change where tissue is preserved? The tests of every map, tissue and hemisphere; None where not asked."""
+    import pandas as pd
+
+    rows = [{"map": model.map, "tissue": model.tissue, **test}
+            for model in study.models for test in model.info.get("preservation", [])]  # fmt: skip
+    if not rows:
+        return None
+    caption = "Change against the deficit at baseline (positive: more change where tissue is preserved)"
+    columns = {"map": "map", "tissue": "tissue", "hemisphere": "side", "n": "patients", "mean_r": "mean r", "t": "t",
+               "p": "p"}  # fmt: skip
+    return make_table(pd.DataFrame(rows), columns, caption=caption, p_columns=("p",))
+
+
 def cluster_voxels(result: ResultImage) -> NDArray[np.bool_]:
     """Voxels of the clusters that hold the result's peaks.
 

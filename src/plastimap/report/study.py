@@ -12,7 +12,7 @@ from plastimap.report.methods import Methods, methods_text
 from plastimap.report.pages import file_name, render
 from plastimap.report.paper_files import Paper, build_paper
 from plastimap.report.rating import build_rating
-from plastimap.report.results import Verdict, cluster_table, judge, safeguards
+from plastimap.report.results import Verdict, cluster_table, judge, preservation_table, safeguards, shape_table
 from plastimap.report.style import within_budget
 from plastimap.report.tables import Table, make_table
 from plastimap.report.viewer import Viewer, viewer_page
@@ -81,6 +81,8 @@ def build_study(study: StudyInputs) -> StudyReport:
         models=_models(study),
         verdict=verdict,
         cluster_tables=_cluster_tables(verdict),
+        shape=None if shown is None else shape_table(shown, study.courses),
+        preservation=preservation_table(study),
         overlays_left=max(0, len(study.results) - draw.OVERLAYS_SHOWN),
         families=_families(study),
         planted=_planted(study),

@@ -225,12 +225,16 @@ def _write_results(folder: Path, study: Study, names: list[str], groups: list[st
                 families[0 if clusters[0]["hemisphere"] == "L" else 2] |= {"min_p": clusters[0]["cluster_p_fwe"],
                                                                           "n_clusters": 1}  # fmt: skip
                 _write_trajectories(place, names, groups, rng)
+                write_table(place / "courses.tsv", pd.DataFrame([
+                    {"cluster": 1, "course": course, "bic": 10.0 + n, "delta_aic": 2.0 * n, "weight": 0.6 / (n + 1)}
+                    for n, course in enumerate(("quadratic", "linear", "none"))]))  # fmt: skip
             matrix = np.column_stack([[g == "controls" for g in groups], [g == "trainees" for g in groups],
                                       *rng.standard_normal((2, len(names)))]).astype(float)  # fmt: skip
             write_json(place / "model.json", {
                 "map": name, "tissue": tissue, "time_coding": "Linear and quadratic time over days 0, 14, 84.",
                 "notes": ["quadratic: people with two sessions are left out."], "matrix": matrix,
                 "columns": ["controls", "trainees", "age", "tiv"], "people": names,
+                "preservation": [{"hemisphere": "L", "n": 6, "mean_r": 0.21, "t": 2.4, "p": 0.06}],
                 "tests": [{"file": "trainees-controls_linear", "contrast": contrast, "term": "linear",
                            "threshold": threshold, "dof": 20.0}]})  # fmt: skip
             all_clusters += clusters

@@ -57,6 +57,13 @@ def test_comparisons_are_those_of_scipy(rng: np.random.Generator) -> None:
     assert paired.p == pytest.approx(stats.ttest_rel(one, two[:9]).pvalue)
     assert (found.first_mean, found.second_sd) == pytest.approx((one.mean(), two.std(ddof=1)))
     # t = 0, n = 17 and √½: the largest BF01 that a paired test of this size can give (published tables have 3.9).
+    # Equivalence at 5 % is the 90 % interval within the margin.
+    near, far = rng.normal(0, 1, 60), rng.normal(0.05, 1, 60)
+    margin = 0.5 * math.sqrt((near.var(ddof=1) + far.var(ddof=1)) / 2)
+    interval = stats.ttest_ind(near, far, equal_var=False).confidence_interval(0.9)
+    inside = max(abs(interval.low), abs(interval.high)) < margin
+    assert (compare(near, far, paired=False).p_equal < 0.05) == inside
+    assert compare(near, near + 3 + 0.1 * far, paired=True).p_equal > 0.99
     even = compare(np.arange(17.0), np.arange(17.0)[::-1], paired=True)
     assert even.bf01 == pytest.approx(4.0, abs=0.1)
     assert math.isnan(compare(one[:1], two, paired=False).p)

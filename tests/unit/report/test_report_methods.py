@@ -10,7 +10,7 @@ from plastimap.report.methods import listed, methods_text
 from plastimap.report.references import REFERENCES
 from plastimap.shipped import workflow_file
 
-ALL = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "report")
+ALL = ("mpm", "dwi", "anat", "space", "smooth", "behaviour", "glm", "brainage", "report")
 
 
 @pytest.fixture
@@ -75,8 +75,23 @@ def test_every_reference_can_be_cited(config: dict) -> None:
             ({"method": "robust"}, {"method": "permutation", "family_correction": "min_p"}),
         )
     ]
-    texts = [methods_text(each, ALL, contrast="T1w") for each in (config, *ways)]
+    by_eddy = {**config, "dwi": {**config["dwi"], "motion": "eddy", "susceptibility": "auto"}}
+    combat = {**config, "brainage": {**config["brainage"], "method": "gcn", "harmonise": "combat"}}
+    texts = [methods_text(each, ALL, contrast="T1w") for each in (config, by_eddy, combat, *ways)]
     assert {key for text in texts for key in text.keys} == set(REFERENCES)
+
+
+def test_brain_age_follows_the_configuration(config: dict) -> None:
+    def said(**section: object) -> str:
+        return methods_text({**config, "brainage": {**config["brainage"], **section}}, ("brainage",)).markdown
+
+    assert "Gaussian processes" in said()
+    assert "whole sites left out" in said()
+    assert "people left out" in said(calibrate_for="known_sites")
+    assert "edges across regions" in said(method="gcn", whole_graph=True)
+    assert "trained elsewhere" in said(model="model.safetensors")
+    assert "local controls" not in said()
+    assert "local controls" in said(controls="controls.tsv")
 
 
 def test_names_from_the_configuration_are_escaped(config: dict) -> None:

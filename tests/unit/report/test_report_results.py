@@ -7,9 +7,16 @@ import pytest
 from plastimap.images import Volume
 from plastimap.report.checks import checks_of, displacement_of, notes_of, parameters_of, tissue_medians
 from plastimap.report.cohort import mean_sd, quality_columns
-from plastimap.report.inputs import ResultImage, ScanInputs, StudyInputs
+from plastimap.report.inputs import Model, ResultImage, ScanInputs, StudyInputs
 from plastimap.report.pages import file_name
-from plastimap.report.results import cluster_voxels, judge, safeguards, trajectory_panels
+from plastimap.report.results import (
+    cluster_voxels,
+    judge,
+    preservation_table,
+    safeguards,
+    shape_table,
+    trajectory_panels,
+)
 from plastimap.report.tables import make_table, number, p_value
 
 
@@ -57,6 +64,32 @@ def test_trajectories_meet_their_cluster() -> None:
     assert [panel.table["value"].tolist() for panel in panels] == [[8.0], [7.0]]
     assert panels[0].table["group"].tolist() == ["everybody"]
     assert len(trajectory_panels(clusters(), table, limit=1)) == 1
+
+
+def test_shapes_meet_their_cluster() -> None:
+    courses = pd.DataFrame({
+        "map": "R1", "tissue": "GM", "cluster": [1, 1, 2, 2, 3],
+        "course": ["linear", "none", "none", "quadratic", "none"],
+        "bic": [5.0, 3.0, 9.0, 4.0, 1.0],
+        "delta_aic": [0.0, 1.0, 6.0, 0.0, 0.0], "weight": [0.62, 0.38, 0.05, 0.95, 1.0],
+    })  # fmt: skip
+    table = shape_table(clusters(), courses)
+    assert table is not None
+    # The third cluster has one shape only: nothing to compare.
+    assert [row[2:] for row in table.rows] == [
+        ("linear", "none", "linear 0.62, none 0.38"),
+        ("quadratic", "quadratic", "quadratic 0.95, none 0.05"),
+    ]
+    assert shape_table(clusters(), courses[courses["cluster"] == 3]) is None
+    assert shape_table(clusters(), None) is None
+
+
+def test_preservation_is_shown_where_it_was_asked_for() -> None:
+    tested = Model("MTsat", "WM", {"preservation": [{"hemisphere": "L", "n": 17, "mean_r": 0.3, "t": 4, "p": 0.0004}]})
+    table = preservation_table(StudyInputs(models=(Model("R1", "GM", {}), tested)))
+    assert table is not None
+    assert table.rows == (("MTsat", "WM", "L", "17", "0.3", "4", "< .001"),)
+    assert preservation_table(StudyInputs(models=(Model("R1", "GM", {"preservation": []}),))) is None
 
 
 def test_safeguards_without_correction_say_so() -> None:
