@@ -20,14 +20,18 @@ if study.brainage.from_maps:
             "../scripts/brainage_parcels.py"
 
     rule brainage_means:
-        """Means of one scan's maps over the labels, in the target space."""
+        """Means of one scan's maps over the labels, and how much of each a lesion takes, in the target space."""
         input:
             labels=study.config["brainage"]["labels"],
             table=study.config["brainage"]["label_table"],
             maps=study.brainage.warped,
             grey_matter=paths.warped_tissue("GM"),
+            lesions=study.scan_lesion_files,
+            session=paths.to_template,
+            person=study.of_person(paths.to_target),
         output:
-            paths.brainage_means,
+            means=paths.brainage_means,
+            lesions=paths.brainage_scan_lesions,
         log:
             log_of("brainage_means", *SCAN),
         resources:
@@ -42,11 +46,14 @@ if study.brainage.from_maps:
             "../scripts/brainage_means.py"
 
     rule brainage_table:
-        """Parcel means of all scans in one table."""
+        """Parcel means of all scans in one table with age, sex and site, and lesioned shares in another."""
         input:
-            study.brainage.means,
+            means=study.brainage.means,
+            lesions=study.brainage.scan_lesions,
+            people=study.brainage.optional("people") or study.participants_file,
         output:
-            paths.brainage_table,
+            table=paths.brainage_table,
+            lesions=paths.brainage_lesions,
         log:
             log_of("brainage_table"),
         resources:
@@ -93,7 +100,7 @@ rule brainage_apply:
         table=study.brainage.table,
         people=study.brainage.optional("people") or study.participants_file,
         controls=study.brainage.optional("controls"),
-        lesions=study.brainage.optional("lesions"),
+        lesions=study.brainage.lesions,
     output:
         ages=paths.brainage_ages,
         people=paths.brainage_people,
@@ -127,3 +134,25 @@ rule brainage_statistics:
         seed=study.config["brainage"]["seed"],
     script:
         "../scripts/brainage_statistics.py"
+
+
+if study.brainage.on_surface:
+
+    rule brainage_surfaces:
+        """Everybody's regional gaps on fsaverage5: pictures, and GIFTI for other programs."""
+        input:
+            ages=paths.brainage_ages,
+            card=study.brainage.card,
+            left=study.config["brainage"]["surface_left"],
+            right=study.config["brainage"]["surface_right"],
+        output:
+            directory(paths.brainage_surfaces),
+        log:
+            log_of("brainage_surfaces"),
+        resources:
+            mem_mb=growing(1500),
+            runtime=30,
+        params:
+            code=code("brainage_surfaces"),
+        script:
+            "../scripts/brainage_surfaces.py"

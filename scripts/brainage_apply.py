@@ -15,5 +15,5 @@ with job_log(snakemake.log[0]):
     result = judged(model, table, controls=next(iter(controls), None), lesions=next(iter(lesions), None))
     print("\n".join(result.notes))
     write_table(snakemake.output.ages, result.table)
-    write_table(snakemake.output.people, table.people)
+    write_table(snakemake.output.people, result.people)
     write_json(snakemake.output.notes, {"notes": list(result.notes), "people": len(table.people)})

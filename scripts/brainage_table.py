@@ -1,11 +1,21 @@
-"""Parcel means of all scans → one table."""
+"""Parcel means of all scans → one table with people's ages; their lesioned shares → another."""
 
 import pandas as pd
 
-from plastimap.brainage.tables import read_text_table
+from plastimap.brainage.tables import ABOUT_PEOPLE, read_text_table, with_people
 from plastimap.jobs import job_log
 from plastimap.writing import write_table
 
+
+def stacked(files):
+    """Tables one below the other, without columns that nobody has."""
+    return pd.concat(map(read_text_table, files), ignore_index=True).dropna(axis="columns", how="all")
+
+
 with job_log(snakemake.log[0]):
-    table = pd.concat([read_text_table(file) for file in snakemake.input], ignore_index=True)
-    write_table(snakemake.output[0], table.dropna(axis="columns", how="all"))
+    table = stacked(snakemake.input.means)
+    for file in snakemake.input.people:
+        people = read_text_table(file)
+        table = with_people(table, people[[name for name in ABOUT_PEOPLE if name in people]], name=file)
+    write_table(snakemake.output.table, table)
+    write_table(snakemake.output.lesions, stacked(snakemake.input.lesions))

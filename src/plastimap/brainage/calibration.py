@@ -6,7 +6,8 @@ All of it is learnt from predictions of people who were left out, whole sites at
   2019, doi:10.1016/j.nicl.2019.102063). It uses the real age: errors get smaller for free, so the uncorrected value
   always stands beside.
 * Intervals are conformal: quantiles of the standardised errors of those left out (Lei 2018,
-  doi:10.1080/01621459.2017.1307116), for either side of its own.
+  doi:10.1080/01621459.2017.1307116), for either side and for either band of ages of its own
+  (:mod:`plastimap.brainage.intervals`).
 * Healthy controls of a site show by how much its ages are off together; the mean log ratio of predicted to real age
   is shrunk towards none by how much sites differ and people vary.
 """
@@ -19,6 +20,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plastimap.brainage.intervals import fit_bands, hull
+
 Array = NDArray[np.float64]
 
 ONE_SD = 0.6827
@@ -26,15 +29,15 @@ ONE_SD = 0.6827
 
 @dataclass(frozen=True)
 class Errors:
-    """What errors of people left out look like, per region; each array of shape (regions,).
+    """What errors of people left out look like, per region.
 
     Attributes
     ----------
-    intercept, slope : ndarray
+    intercept, slope : ndarray, shape (regions,)
         Expected prediction = intercept + slope × age.
-    lower, upper : ndarray
+    lower, upper : ndarray, shape (bands of age, regions)
         Quantiles of (age − predicted) / SD.
-    scale : ndarray
+    scale : ndarray, shape (regions,)
         What the model's SD has to be multiplied with so that 68 % of errors are within one.
     """
 
@@ -77,8 +80,7 @@ class Calibration:
 
     def interval(self, age: Array, sd: Array, site: ArrayLike) -> tuple[Array, Array]:
         """Limits of the real age, given predictions and the model's SD, each of shape (n, regions)."""
-        lower, upper = self._chosen("lower", site), self._chosen("upper", site)
-        return age + lower * sd, age + upper * sd
+        return hull(age, sd, self._chosen("lower", site), self._chosen("upper", site))
 
     def scaled(self, sd: Array, site: ArrayLike) -> Array:
         """SD that 68 % of errors are within."""
@@ -110,9 +112,10 @@ class Calibration:
         return replace(self, sites={**self.sites, name: kept * mean})
 
     def _chosen(self, name: str, site: ArrayLike) -> Array:
-        """Errors' numbers for every person, shape (n, regions)."""
-        local = np.isin(np.asarray(site).astype(str), list(self.sites))
-        return np.where(local[:, None], getattr(self.local, name), getattr(self.new, name))
+        """Errors' numbers for every person, shape (n, …, regions)."""
+        new, local = getattr(self.new, name), getattr(self.local, name)
+        known = np.isin(np.asarray(site).astype(str), list(self.sites))
+        return np.where(known.reshape(-1, *[1] * new.ndim), local, new)
 
 
 def shrinkage(between: Array, within: Array, count: ArrayLike) -> Array:
@@ -185,11 +188,6 @@ def _components(ratio: Array, sums: Array, count: Array, number: NDArray[np.intp
 def _errors(ages: Array, predicted: Array, sd: Array, coverage: float) -> Errors:
     centred = ages - ages.mean()
     slope = centred @ predicted / (centred @ centred)
-    z = (ages[:, None] - predicted) / sd
-    tail, n = (1 - coverage) / 2, len(ages)
-    # (n + 1) in the place of n: the person to come is one more.
-    low = np.quantile(z, max(tail * (n + 1) / n - 1 / n, 0.0), axis=0)
-    high = np.quantile(z, min((1 - tail) * (n + 1) / n, 1.0), axis=0)
-    return Errors(
-        predicted.mean(axis=0) - slope * ages.mean(), slope, low, high, np.quantile(np.abs(z), ONE_SD, axis=0)
-    )
+    scale = np.quantile(np.abs((ages[:, None] - predicted) / sd), ONE_SD, axis=0)
+    intercept = predicted.mean(axis=0) - slope * ages.mean()
+    return Errors(intercept, slope, *fit_bands(ages, predicted, sd, coverage), scale)

@@ -52,7 +52,7 @@ def features(ages: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[:, wide.nunique() > 1].reset_index()
 
 
-def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1) -> Classified:
+def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1, trees: int = TREES) -> Classified:
     """Nested cross-validation of logistic regression and a random forest.
 
     Parameters
@@ -62,6 +62,8 @@ def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1) 
     outcome : ndarray of bool, shape (n,)
         True = does badly.
     seed : int
+    trees : int
+        Of every forest.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1) 
         raise BrainageProblem(f"{fewest} people have one of the outcomes; {FEWEST_EACH} of either are needed")
     data, rows, weights = table.to_numpy(np.float64), list[dict[str, Any]](), dict[str, list[NDArray[np.float64]]]()
     outer = StratifiedKFold(OUTER, shuffle=True, random_state=seed)
-    for name, (model, grid) in _candidates(seed).items():
+    for name, (model, grid) in _candidates(seed, trees).items():
         for fold, (seen, unseen) in enumerate(outer.split(data, outcome)):
             inner = StratifiedKFold(INNER, shuffle=True, random_state=seed)
             search = GridSearchCV(model, grid, scoring="roc_auc", cv=inner).fit(data[seen], outcome[seen])
@@ -93,7 +95,7 @@ def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1) 
     return Classified(pd.DataFrame(rows), ranked.reset_index(drop=True))
 
 
-def _candidates(seed: int) -> dict[str, tuple[Any, dict[str, list[Any]]]]:
+def _candidates(seed: int, trees: int) -> dict[str, tuple[Any, dict[str, list[Any]]]]:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
@@ -101,7 +103,7 @@ def _candidates(seed: int) -> dict[str, tuple[Any, dict[str, list[Any]]]]:
     from sklearn.preprocessing import StandardScaler
 
     line = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=2000))
-    forest = make_pipeline(SimpleImputer(strategy="median"), RandomForestClassifier(TREES, random_state=seed))
+    forest = make_pipeline(SimpleImputer(strategy="median"), RandomForestClassifier(trees, random_state=seed))
     return {
         "logistic regression": (line, {"logisticregression__C": [0.01, 0.1, 1.0]}),
         "random forest": (forest, {"randomforestclassifier__min_samples_leaf": [2, 8]}),

@@ -131,14 +131,20 @@ def mediation(ages: pd.DataFrame, people: pd.DataFrame, *, seed: int = 1) -> pd.
     -------
     DataFrame
         ``network``, ``side``, ``indirect`` (points of motor score per log unit of volume), ``lower``, ``upper``
-        (95 %), ``direct``, ``n``. Empty where lesion volume or motor score is not known.
+        (95 %), ``direct``, ``n``.
+
+    Raises
+    ------
+    BrainageProblem
+        If no network has enough people whose lesion volume and motor score are known.
     """
     import pandas as pd
 
     joined, rng = _joined(ages, people), np.random.default_rng(seed)
     columns = ["network", "side", "indirect", "lower", "upper", "direct", "n"]
+    nobody = f"no network has {FEWEST} people with {SOURCES[LESION]}, {SOURCES[MOTOR]} and a side of the lesion"
     if not {LESION, MOTOR} <= set(joined):
-        return pd.DataFrame(columns=columns)
+        raise BrainageProblem(nobody)
     beside = [name for name in ("age", "age²", "sex") if name in joined]
     rows: list[dict[str, Any]] = []
     for (network, side), part in joined.groupby(["network", "side"], sort=False):
@@ -151,6 +157,8 @@ def mediation(ages: pd.DataFrame, people: pd.DataFrame, *, seed: int = 1) -> pd.
         low, high = np.quantile(indirect, (0.025, 0.975))
         found = _paths(data)
         rows.append(dict(zip(columns, (network, side, found[0], low, high, found[1], len(known)), strict=True)))
+    if not rows:
+        raise BrainageProblem(nobody)
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -33,6 +33,11 @@ def add_commands(commands: Any) -> None:
     parcels.add_argument("--networks", nargs=2, type=Path, required=True, metavar=("LEFT", "RIGHT"))
     _finish(parcels, _parcels)
 
+    lesions = inner.add_parser("lesions", help="lesion masks and parcels of people's own images → lesioned shares")
+    lesions.add_argument("images", type=Path, help="table: participant_id (, session), mask, labels (files, NIfTI)")
+    lesions.add_argument("--label-table", type=Path, required=True, help="table: index, name of the parcels")
+    _finish(lesions, _lesions)
+
     train = inner.add_parser("train", help="train a model on healthy adults")
     _add_training(train)
     train.add_argument("--data", required=True, help="what it is trained on, for the model's card")
@@ -60,6 +65,8 @@ def add_commands(commands: Any) -> None:
     simulate.add_argument("--edges", type=Path, required=True, help="table: one, other")
     simulate.add_argument("--data", required=True, help="what the table is, for the model's card")
     simulate.add_argument("--licence", required=True, help="terms of the table, for the card")
+    simulate.add_argument("--surface", nargs=2, type=Path, default=(), metavar=("LEFT", "RIGHT"),
+                          help="labels of the parcels on fsaverage5, for pictures")  # fmt: skip
     simulate.add_argument("--seed", type=int, default=1)
     _finish(simulate, _simulate)
 
@@ -117,6 +124,31 @@ def _parcels(options: argparse.Namespace) -> None:
     write_table(options.output.with_name(f"{options.output.stem}_edges{options.output.suffix}"), edges)
 
 
+def _lesions(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from plastimap.brainage.tables import read_text_table
+    from plastimap.brainage.volumes import person_lesion
+    from plastimap.images import ImageProblem, read_volume
+    from plastimap.writing import write_table
+
+    images, labels = read_text_table(options.images), read_text_table(options.label_table)
+    missing = [name for name in ("participant_id", "mask", "labels") if name not in images]
+    if missing:
+        raise BrainageProblem(f"{options.images}: no column {', '.join(missing)}")
+    rows, problems = list[dict[str, Any]](), list[str]()
+    for row in images.to_dict("records"):
+        mask, parcels = (options.images.parent / str(row[name]) for name in ("mask", "labels"))
+        scan = {name: row[name] for name in ("participant_id", "session") if name in row}
+        try:
+            rows.append({**scan, **person_lesion(read_volume(mask), read_volume(parcels, dtype="int32"), labels)})
+        except (BrainageProblem, ImageProblem, OSError) as problem:
+            problems.append(f"{row['participant_id']}: {problem}")
+    if problems:
+        raise BrainageProblem(problems)
+    write_table(options.output, pd.DataFrame(rows))
+
+
 def _train(options: argparse.Namespace) -> None:
     from plastimap.brainage.training import train_and_save
 
@@ -147,7 +179,8 @@ def _simulate(options: argparse.Namespace) -> None:
     from plastimap.brainage.tables import read_parcel_table
 
     table = read_parcel_table(options.table, read_parcels(options.parcels, options.edges))
-    write_cohort(options.output, table, data=options.data, licence=options.licence, seed=options.seed)
+    write_cohort(options.output, table, data=options.data, licence=options.licence, seed=options.seed,
+                 surface=options.surface)  # fmt: skip
 
 
 def _evaluate(options: argparse.Namespace) -> None:

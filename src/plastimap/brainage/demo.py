@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import yaml
 
 from plastimap.brainage.harmonise import LEAST_CONTROLS
+from plastimap.brainage.model import FEWEST
+from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.simulate import StrokeCohort, age_course, simulate_stroke
 from plastimap.brainage.tables import ParcelTable
 from plastimap.writing import PathLike, write_table, write_text
@@ -22,7 +24,15 @@ STROKE_FROM_AGE = 40.0
 """Years; strokes are planted in people of this age and older."""
 
 
-def write_cohort(folder: PathLike, table: ParcelTable, *, data: str, licence: str, seed: int = 1) -> None:
+def write_cohort(
+    folder: PathLike,
+    table: ParcelTable,
+    *,
+    data: str,
+    licence: str,
+    seed: int = 1,
+    surface: Sequence[PathLike] = (),
+) -> None:
     """Write a study.
 
     Half of the people train the model. Of the others, those from 40 years on get a stroke; up to ten younger or older
@@ -38,7 +48,11 @@ def write_cohort(folder: PathLike, table: ParcelTable, *, data: str, licence: st
     data, licence : str
         For the model's card.
     seed : int
+    surface : sequence of path-like
+        Labels of the left and the right hemisphere on fsaverage5, for pictures.
     """
+    if len(table.people) * SHARE_TRAINING < FEWEST:
+        raise BrainageProblem(f"{len(table.people)} people are too few: half of them train, {FEWEST} at least")
     rng, place = np.random.default_rng(seed), Path(folder)
     order = rng.permutation(len(table.people))
     half = int(len(order) * SHARE_TRAINING)
@@ -56,7 +70,8 @@ def write_cohort(folder: PathLike, table: ParcelTable, *, data: str, licence: st
     }
     for name, frame in files.items():
         write_table(place / f"{name}.tsv", frame)
-    write_text(place / "study.yaml", yaml.safe_dump(_configuration(place, data, licence, seed), sort_keys=False))
+    configuration = _configuration(place, data, licence, seed, surface)
+    write_text(place / "study.yaml", yaml.safe_dump(configuration, sort_keys=False))
 
 
 def wide(table: ParcelTable) -> pd.DataFrame:
@@ -99,9 +114,11 @@ def _parcel_files(table: ParcelTable) -> dict[str, pd.DataFrame]:
     return {"parcels": nodes, "edges": pd.DataFrame(pairs, columns=["one", "other"])}
 
 
-def _configuration(place: Path, data: str, licence: str, seed: int) -> Mapping[str, Any]:
+def _configuration(place: Path, data: str, licence: str, seed: int, surface: Sequence[PathLike]) -> Mapping[str, Any]:
     files = {name: f"{name}.tsv" for name in ("parcels", "edges", "training", "controls", "lesions")}
     section = {"table": "cohort.tsv", **files, "training_data": data, "training_licence": licence}
+    section |= {f"surface_{side}": str(Path(file).resolve())
+                for side, file in zip(("left", "right"), surface, strict=False)}  # fmt: skip
     return {
         "output_dir": str((place / "derivatives").resolve()),
         # The cohort's sites are among those trained on.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from plastimap.brainage.intervals import YOUNG
 from plastimap.brainage.model import Settings, apply, train, with_local_controls
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.results import long_table
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 Scheme = Literal["random", "sites"]
 
 FOLDS = 10
-
-YOUNG = 40.0
-"""Years; errors are told for either side of it, because most of an adult sample is younger."""
 
 
 def splits(
@@ -86,6 +84,10 @@ def cross_validate(
     """
     import pandas as pd
 
+    spare = int(np.unique(table.site, return_counts=True)[1].max())
+    wrong = [count for count in controls if not 0 <= count < spare]
+    if wrong:
+        raise BrainageProblem(f"{wrong[0]} local controls cannot be drawn; the largest site has {spare} people")
     fitted = replace(settings, calibrate_for="new_sites" if scheme == "sites" else "known_sites")
     most, parts = max(controls), list[pd.DataFrame]()
     for number, (training, test) in enumerate(splits(table, scheme, folds=folds, seed=seed)):
@@ -115,8 +117,8 @@ def scores(predictions: pd.DataFrame, by: Sequence[str] = ("controls", "network"
     -------
     DataFrame
         Those columns, ``ages`` (all, < 40, ≥ 40), ``n``, ``mae``, ``r``, ``r2``, ``bias_slope`` (of the gap on age),
-        ``coverage``, ``median_mae`` (of saying the median age of the people judged), and ``mae_corrected``,
-        ``r2_corrected``, ``bias_slope_corrected`` (which use the real age).
+        ``coverage`` and mean ``width`` of the intervals, ``median_mae`` (of saying the median age of the people
+        judged), and ``mae_corrected``, ``r2_corrected``, ``bias_slope_corrected`` (which use the real age).
     """
     import pandas as pd
 
@@ -142,6 +144,7 @@ def score(part: pd.DataFrame) -> dict[str, float]:
         "r2": _r2(age, found),
         "bias_slope": _slope(age, found - age),
         "coverage": float(inside.mean()) if len(age) else np.nan,
+        "width": float((known["upper"] - known["lower"]).mean()) if len(age) else np.nan,
         "median_mae": float(np.abs(age - np.median(age)).mean()) if len(age) else np.nan,
         "mae_corrected": float(np.abs(corrected - age).mean()) if len(age) else np.nan,
         "r2_corrected": _r2(age, corrected),

@@ -239,7 +239,9 @@ def fit_gcn(
     network = GraphNetwork((*parcels.regions, GLOBAL), layout, weights, centre, scale, level, spread)
     mean, log_variance = network._members(standard)  # pyright: ignore[reportPrivateUsage]
     rows = np.arange(len(data))
-    own = network._years(mean[fold, rows], np.exp(log_variance[fold, rows]))  # pyright: ignore[reportPrivateUsage]
+    # Noise and disagreement, as in application; else intervals would be wider than what they were learnt from.
+    variance = np.exp(log_variance[fold, rows]) + mean.var(axis=0)
+    own = network._years(mean[fold, rows], variance)  # pyright: ignore[reportPrivateUsage]
     return network, own
 
 

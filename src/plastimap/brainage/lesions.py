@@ -29,6 +29,10 @@ LESIONED = 0.05
 LOST = 0.5
 """Share of a region's parcels lesioned (or missing) from which on the region has no age."""
 
+VOLUME_ML = "lesion_volume_ml"
+BESIDE = ("participant_id", "session", VOLUME_ML)
+"""Columns of a table of lesions that are no parcels."""
+
 CLEARLY_ONE_SIDED = 0.8
 """Share of the lesion that has to lie in one hemisphere for sides to be named."""
 
@@ -123,8 +127,8 @@ def lesion_shares(lesion: ArrayLike, labels: ArrayLike, numbers: Sequence[int]) 
 
     Parameters
     ----------
-    lesion : array-like of bool
-        In the space of the labels.
+    lesion : array-like
+        In the space of the labels: a mask, or the share of each voxel, 0 to 1.
     labels : array-like of int, same shape
     numbers : sequence of int
         Label of each parcel.
@@ -134,12 +138,12 @@ def lesion_shares(lesion: ArrayLike, labels: ArrayLike, numbers: Sequence[int]) 
     ndarray, shape (p,)
         NaN for a parcel without voxels.
     """
-    marks, where = np.asarray(labels), np.asarray(lesion, dtype=bool)
+    marks, where = np.asarray(labels), np.asarray(lesion, dtype=np.float64)
     if marks.shape != where.shape:
         raise BrainageProblem(f"lesion mask {where.shape} and labels {marks.shape} are not on one grid")
     top = max(int(marks.max()), *numbers) + 1
     whole = np.bincount(marks.ravel(), minlength=top)[list(numbers)]
-    part = np.bincount(marks[where].ravel(), minlength=top)[list(numbers)]
+    part = np.bincount(marks.ravel(), where.ravel(), minlength=top)[list(numbers)]
     with np.errstate(invalid="ignore"):
         return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
@@ -156,6 +160,7 @@ def read_shares(table: pd.DataFrame, people: pd.DataFrame, parcels: Parcels) -> 
     ----------
     table : DataFrame
         ``participant_id`` (and ``session``), a column per parcel; parcels without a column are intact.
+        ``lesion_volume_ml`` may stand beside.
     people : DataFrame
         Of the parcel table.
     parcels : Parcels
@@ -163,15 +168,20 @@ def read_shares(table: pd.DataFrame, people: pd.DataFrame, parcels: Parcels) -> 
     Raises
     ------
     BrainageProblem
-        If shares are no shares, or columns are no parcels.
+        If shares are no shares, columns are no parcels, or nobody is known.
     """
-    keys = [key for key in ("participant_id", "session") if key in table and key in people]
-    given = table.copy()
-    given["participant_id"] = "sub-" + given["participant_id"].astype(str).str.removeprefix("sub-")
-    columns = {folded(str(name)): str(name) for name in given if name not in ("participant_id", "session")}
+    import pandas as pd
+
+    given, keys = _named(table), _keys(table, people)
+    if len(given) and not given["participant_id"].isin(people["participant_id"]).any():
+        raise BrainageProblem(f"lesion table: none of its people is among those to judge: {listed(given[keys[0]])}")
+    columns = {folded(str(name)): str(name) for name in given if name not in BESIDE}
     strange = sorted(set(columns) - set(map(folded, parcels.names)))
     if strange:
         raise BrainageProblem(f"lesion table: columns that are no parcels: {listed(strange)}")
+    words = [name for name in columns.values() if not pd.api.types.is_numeric_dtype(given[name])]
+    if words:
+        raise BrainageProblem(f"lesion table: what is no number in {listed(words)}; give shares from 0 to 1")
     joined = people[keys].merge(given.drop_duplicates(keys), on=keys, how="left")
     shares = np.zeros((len(people), len(parcels.names)))
     for number, name in enumerate(parcels.names):
@@ -180,6 +190,29 @@ def read_shares(table: pd.DataFrame, people: pd.DataFrame, parcels: Parcels) -> 
     if ((shares < 0) | (shares > 1)).any():
         raise BrainageProblem("lesion table: values outside 0 to 1; give the share of each parcel that is lesioned")
     return shares
+
+
+def _keys(table: pd.DataFrame, people: pd.DataFrame) -> list[str]:
+    if "participant_id" not in table:
+        raise BrainageProblem("lesion table: no column participant_id; say whose lesions these are")
+    return [key for key in ("participant_id", "session") if key in table and key in people]
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with people named as everywhere, ``sub-…``."""
+    if "participant_id" not in table:
+        return table
+    return table.assign(participant_id="sub-" + table["participant_id"].astype(str).str.removeprefix("sub-"))
+
+
+def with_volumes(people: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
+    """People with their lesions' volumes (ml) from the table of lesions, where they have none of their own."""
+    if VOLUME_ML not in lesions:
+        return people
+    keys = _keys(lesions, people)
+    found = people[keys].merge(_named(lesions)[[*keys, VOLUME_ML]].drop_duplicates(keys), on=keys, how="left")
+    own = people[VOLUME_ML].to_numpy(np.float64) if VOLUME_ML in people else np.full(len(people), np.nan)
+    return people.assign(**{VOLUME_ML: np.where(np.isfinite(own), own, found[VOLUME_ML].to_numpy(np.float64))})
 
 
 def lesion_side(shares: ArrayLike, parcels: Parcels) -> list[str]:

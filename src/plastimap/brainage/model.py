@@ -271,5 +271,7 @@ def _warnings(model: BrainAgeModel, table: ParcelTable) -> tuple[str, ...]:
     outside = ((table.age < model.age_range[0]) | (table.age > model.age_range[1])).sum()
     if outside:
         low, high = model.age_range
-        notes.append(f"{outside} people are younger or older than everybody in training ({low:.0f}–{high:.0f} years).")
+        notes.append(
+            f"Younger or older than everybody in training ({low:.0f}–{high:.0f} years): {outside} of the people."
+        )
     return tuple(dict.fromkeys(notes))

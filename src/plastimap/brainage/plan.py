@@ -65,7 +65,16 @@ class BrainagePlan:
         """Final files."""
         if not self.active:
             return []
-        return [self.table, *([self.paths.brainage_ages, self.paths.brainage_statistics] if self.judged else [])]
+        made = [self.table, *(self.parcels if self.from_maps else [])]
+        if self.judged:
+            made += [self.paths.brainage_ages, self.paths.brainage_statistics]
+            made += [self.paths.brainage_surfaces] if self.on_surface else []
+        return made
+
+    @property
+    def on_surface(self) -> bool:
+        """Whether there are labels on the surface to draw ages on."""
+        return bool(self.section["surface_left"] and self.section["surface_right"])
 
     @property
     def report_files(self) -> list[str]:
@@ -104,6 +113,16 @@ class BrainagePlan:
     def means(self) -> list[str]:
         """Parcel means of every scan."""
         return [self.paths.at(self.paths.brainage_means, label) for label in self.scans]
+
+    @property
+    def scan_lesions(self) -> list[str]:
+        """Lesioned shares of every scan."""
+        return [self.paths.at(self.paths.brainage_scan_lesions, label) for label in self.scans]
+
+    @property
+    def lesions(self) -> list[str]:
+        """The table of lesioned shares: given, or made of the masks beside the images."""
+        return self.optional("lesions") or ([self.paths.brainage_lesions] if self.from_maps else [])
 
     @property
     def warped(self) -> list[str]:

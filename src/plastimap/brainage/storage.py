@@ -2,12 +2,14 @@
 
 Nothing is unpickled. The card says what a user has to know before trusting the model: on whom it was trained, how far
 off it was on people and sites left out, with and without the correction of age bias, and under which licence the
-training data came. A model of Gaussian processes or ridge holds the standardised parcels of its training people: it is
-personal data and shared as such.
+training data came. A Gaussian process predicts from the people it was trained on, so its file holds their parcels, sex
+and age, and the card says so: it is personal data and shared as such. Of ridge and the graph network weights are kept
+and nobody's data.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -31,7 +33,13 @@ from plastimap.brainage.ridge import Ridge
 from plastimap.provenance import software
 from plastimap.writing import PathLike, replacing, write_json
 
-FORMAT = "plastimap brain age 1"
+FORMAT = "plastimap brain age 2"
+
+PERSONAL = (
+    "holds the parcels, covariates and ages of every person it was trained on, standardised and without names: "
+    "personal data, to be kept and shared under the same terms as the training data themselves"
+)
+IMPERSONAL = "holds weights, means and covariances over people, and no single person's data"
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -63,12 +71,12 @@ def save_model(
     """
     from safetensors.numpy import save
 
-    tensors = _tensors(model)
+    content = save({name: np.ascontiguousarray(one) for name, one in _tensors(model).items()})
     card = {"format": FORMAT, **_card(model), "training_data": data, "licence_of_training_data": licence}
-    card |= {"metrics": metrics or {}, "software": software()}
+    card |= {"metrics": metrics or {}, "software": software(), "sha256": hashlib.sha256(content).hexdigest()}
     write_json(card_beside(file), card)
     with replacing(file) as beside:
-        beside.write_bytes(save({name: np.ascontiguousarray(one) for name, one in tensors.items()}))
+        beside.write_bytes(content)
 
 
 def load_model(file: PathLike) -> BrainAgeModel:
@@ -80,15 +88,18 @@ def load_model(file: PathLike) -> BrainAgeModel:
         If the file or its card is missing, broken, or of another format.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     card = read_card(file)
     try:
-        tensors = load_file(file)
+        content = Path(file).read_bytes()
+        tensors = load(content)
     except FileNotFoundError as error:
         raise BrainageProblem(f"{file}: no such model; train one first (plastimap brainage train)") from error
     except SafetensorError as error:
         raise BrainageProblem(f"{file}: no safetensors file ({error}); copy it again") from error
+    if hashlib.sha256(content).hexdigest() != card.get("sha256"):
+        raise BrainageProblem(f"{file}: it is not the file that its card was written for; copy both again")
     try:
         return _model(card, tensors)
     except (KeyError, TypeError, ValueError) as error:
@@ -125,6 +136,7 @@ def _card(model: BrainAgeModel) -> dict[str, Any]:
         "members": [[one.scale for one in region.members] for region in model.engine.models]
         if isinstance(model.engine, Regionwise)
         else [],
+        "personal_data": PERSONAL if model.settings.method == "gaussian_process" else IMPERSONAL,
         "notes": list(model.notes),
     }
 
@@ -160,11 +172,18 @@ def _engine_tensors(engine: Engine) -> Tensors:
         for m, member in enumerate(region.members):
             place = f"region/{r}/{m}/"
             out |= {place + "centre": member.centre, place + "rotation": member.rotation}
-            fields = vars(member.regressor).items()
-            # Inverses are cached beside the fields; they are remade when needed.
-            kept = {name: one for name, one in fields if name in type(member.regressor).__dataclass_fields__}
-            out |= {place + name: np.asarray(one, dtype=np.float64) for name, one in kept.items()}
+            out |= {place + name: one for name, one in _fields(member.regressor).items()}
     return out
+
+
+def _fields(regressor: GaussianProcess | Ridge) -> Tensors:
+    """Numbers of a regression. Inverses that are cached beside are remade when needed."""
+    names = type(regressor).__dataclass_fields__
+    kept = {name: np.asarray(getattr(regressor, name), dtype=np.float64) for name in names}
+    if isinstance(regressor, Ridge):
+        # The people are needed for leaving some of them out, which is done in training.
+        kept |= {"inputs": kept["inputs"][:0], "target": kept["target"][:0]}
+    return kept
 
 
 # --- in -------------------------------------------------------------------------------------------------------------

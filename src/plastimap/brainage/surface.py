@@ -7,17 +7,21 @@ nothing has to be downloaded or redistributed.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plastimap.brainage.parcels import folded
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.writing import PathLike
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Region = tuple[str, str]
 
 SIDES = {"L": "left", "R": "right"}
 VERTICES = 10242
@@ -69,6 +73,40 @@ def read_labels(file: PathLike) -> tuple[NDArray[np.int64], list[str]]:
     inside = np.asarray(marks[:VERTICES], dtype=np.int64)
     outside = [number for number, name in enumerate(names) if name.lower() in UNLABELLED]
     return np.where(np.isin(inside, outside), -1, inside), names
+
+
+def region_vertices(
+    files: Mapping[str, PathLike], parcels: Mapping[str, Sequence[str]], regions: Sequence[Region]
+) -> dict[str, NDArray[np.int64]]:
+    """Number of the region of every vertex, per hemisphere; −1 = none.
+
+    Parameters
+    ----------
+    files : mapping of str to path-like
+        ``L``, ``R`` → labels on fsaverage5, named as the parcels are without ``lh_`` and ``rh_``.
+    parcels : mapping
+        Of the model's card: ``names``, ``hemispheres``, ``networks``.
+    regions : sequence of (network, hemisphere)
+    """
+    place = {region: number for number, region in enumerate(regions)}
+    columns = zip(parcels["names"], parcels["networks"], parcels["hemispheres"], strict=True)
+    region_of = {folded(name): place.get((network, side), -1) for name, network, side in columns}
+    found: dict[str, NDArray[np.int64]] = {}
+    for side, file in files.items():
+        marks, names = read_labels(file)
+        numbers = np.array([region_of.get(folded(f"{side.lower()}h_{name}"), -1) for name in names] + [-1])
+        found[side] = numbers[marks]
+    if all((marks < 0).all() for marks in found.values()):
+        raise BrainageProblem("no label on the surface has the name of a parcel of the model; give the labels of those")
+    return found
+
+
+def vertex_values(
+    values: Mapping[Region, float], vertices: Mapping[str, NDArray[np.int64]], regions: Sequence[Region]
+) -> dict[str, NDArray[np.float32]]:
+    """Value of every vertex, per hemisphere; NaN where there is none."""
+    numbers = np.array([values.get(region, np.nan) for region in regions] + [np.nan], dtype=np.float32)
+    return {side: numbers[marks] for side, marks in vertices.items()}
 
 
 def parcel_tables(

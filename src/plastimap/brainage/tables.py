@@ -23,6 +23,9 @@ ADULT = (18.0, 110.0)
 SEXES = {"m": 1.0, "male": 1.0, "f": 0.0, "female": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 """Words for sex → the number that models use; numbers 0 and 1 stay as they are."""
 
+ABOUT_PEOPLE = ("participant_id", "session", "age", "sex", "site", "group")
+"""What a table of parcels carries along of its people, so that it can be trained on elsewhere."""
+
 SHARE_IMPLAUSIBLE = 0.01
 """Share of values outside the plausible range from which on it is another unit, not a few bad scans."""
 
@@ -92,7 +95,7 @@ def read_parcel_table(file: PathLike, parcels: Parcels, *, people: PathLike | No
     """
     table = read_text_table(file)
     if people is not None:
-        table = _with_people(table, read_text_table(people), people)
+        table = with_people(table, read_text_table(people), name=str(people))
     return as_parcel_table(table, parcels, name=str(file))
 
 
@@ -103,10 +106,13 @@ def read_text_table(file: PathLike) -> pd.DataFrame:
     path = Path(file)
     if not path.is_file():
         raise BrainageProblem(f"{path}: no such file")
-    head = pd.read_csv(path, sep="\t", nrows=0)
-    separator = "\t" if len(head.columns) > 1 else ","
     text = dict.fromkeys(("participant_id", "session", "session_id", "site"), str)
-    table = pd.read_csv(path, sep=separator, na_values=["n/a"], dtype=text)
+    try:
+        head = pd.read_csv(path, sep="\t", nrows=0)
+        separator = "\t" if len(head.columns) > 1 else ","
+        table = pd.read_csv(path, sep=separator, na_values=["n/a"], dtype=text)
+    except (UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise BrainageProblem(f"{path}: no table of text ({error}); give a TSV or CSV file") from error
     return table.rename(columns={"session_id": "session"})
 
 
@@ -142,9 +148,18 @@ def as_parcel_table(table: pd.DataFrame, parcels: Parcels, *, name: str = "the t
     return ParcelTable(people, values, parcels, (*notes, *repaired))
 
 
-def _with_people(table: pd.DataFrame, people: pd.DataFrame, file: PathLike) -> pd.DataFrame:
+def with_people(table: pd.DataFrame, people: pd.DataFrame, *, name: str = "the table of people") -> pd.DataFrame:
+    """Join the columns of people that a table of parcels does not have itself, by participant (and session).
+
+    Parameters
+    ----------
+    table, people : DataFrame
+        Both with ``participant_id``.
+    name : str
+        What messages call the table of people.
+    """
     if "participant_id" not in people or "participant_id" not in table:
-        raise BrainageProblem(f"{file}: it cannot be joined without the column participant_id in both tables")
+        raise BrainageProblem(f"{name}: it cannot be joined without the column participant_id in both tables")
     ours, theirs = table.copy(), people.copy()
     for one in (ours, theirs):
         one["participant_id"] = _labels(one["participant_id"])

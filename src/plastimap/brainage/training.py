@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plastimap.brainage.evaluate import cross_validate, summary
-from plastimap.brainage.lesions import lesion_side, read_shares
+from plastimap.brainage.lesions import lesion_side, read_shares, with_volumes
 from plastimap.brainage.model import FEWEST_SITES, BrainAgeModel, Settings, apply, train, with_local_controls
 from plastimap.brainage.results import long_table
 from plastimap.brainage.storage import save_model
@@ -27,10 +27,13 @@ class Judged:
     ----------
     table : DataFrame
         As :func:`plastimap.brainage.results.long_table`.
+    people : DataFrame
+        Those that were given, with their lesions' volumes.
     notes : tuple of str
     """
 
     table: pd.DataFrame
+    people: pd.DataFrame
     notes: tuple[str, ...]
 
 
@@ -94,8 +97,8 @@ def judged(
     controls : ParcelTable, optional
         Healthy people of the same sites.
     lesions : DataFrame, optional
-        Lesioned share of each parcel, a row per person. Sides come from the column ``lesion_side`` (L, R) of the
-        people where there is one, else from where most of the lesion lies.
+        Lesioned share of each parcel, a row per person, and ``lesion_volume_ml`` where it is known. Sides come from
+        the column ``lesion_side`` (L, R) of the people where there is one, else from where most of the lesion lies.
     """
     known = with_local_controls(model, controls) if controls is not None else model
     shares = read_shares(lesions, table.people, table.parcels) if lesions is not None else None
@@ -105,4 +108,5 @@ def judged(
         sides = [one if one in ("L", "R") else side for one, side in zip(given.fillna(""), sides, strict=True)]
     prediction = apply(known, table, lesioned=shares)
     frame = long_table(known, table, prediction, lesioned=shares, lesion_sides=sides)
-    return Judged(frame, prediction.notes)
+    people = with_volumes(table.people, lesions) if lesions is not None else table.people
+    return Judged(frame, people, prediction.notes)

@@ -1,8 +1,8 @@
 """Parcels without a surface: means over the labels of an image in the target space.
 
 From the workflow's own maps: the mean of modulated grey matter (its volume per label), and of R1, MTsat or other maps
-over the label's grey matter. Which label lies in which network and hemisphere a table says; labels that touch in the
-image are joined by an edge.
+over the label's grey matter. Lesion masks of a scan are brought to the same space and become shares of its labels.
+Which label lies in which network and hemisphere a table says; labels that touch in the image are joined by an edge.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plastimap.brainage.lesions import VOLUME_ML, lesion_shares, lesion_volume_ml
 from plastimap.brainage.parcels import Parcels, as_parcels, listed
 from plastimap.brainage.problems import BrainageProblem
+from plastimap.images import Volume, same_grid
+from plastimap.transforms import Chain, resample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +142,86 @@ def label_means(
             enough = size[number] >= LEAST_VOXELS
             found[column_name(label, name)] = float(total[number] / size[number]) if enough else float("nan")
     return found
+
+
+def labels_on(labels: Volume, where: Volume) -> NDArray[np.int64]:
+    """Labels on the grid of another image of the same space: every voxel takes the nearest label.
+
+    Parameters
+    ----------
+    labels : Volume
+        Of whole numbers.
+    where : Volume
+    """
+    if same_grid(labels, where):
+        return labels.data.astype(np.int64)
+    solid = Volume(labels.data.astype(np.float32), labels.affine)
+    brought = resample(solid, where, np.eye(4), order="nearest", validity=False)
+    return np.rint(brought).astype(np.int64)
+
+
+def joined(masks: Sequence[Volume]) -> Volume:
+    """Where any mask of one scan has a lesion, on the grid of the first."""
+    first = masks[0]
+    others = [resample(one, first, np.eye(4), order="nearest", validity=False) for one in masks[1:]]
+    marked = np.logical_or.reduce([np.nan_to_num(one) > 0 for one in (first.data, *others)])
+    return Volume(marked.astype(np.float32), first.affine)
+
+
+def scan_lesion_shares(
+    lesion: Volume | None, where: Volume, chain: Chain, image: ArrayLike, labels: Labels, maps: Sequence[str]
+) -> dict[str, float]:
+    """Lesioned share of every parcel of one scan, every label once per map.
+
+    Parameters
+    ----------
+    lesion : Volume or None
+        1 where there is a lesion, on the scan's own grid.
+    where : Volume
+        Grid of the target space.
+    chain : pull maps
+        From the target space to the scan.
+    image : array-like of int
+        Labels on the grid of `where`.
+    labels : Labels
+    maps : sequence of str
+    """
+    if lesion is None:
+        shares = np.zeros(len(labels.names))
+    else:
+        brought = resample(lesion, where, chain, validity=False)
+        shares = np.nan_to_num(lesion_shares(brought, image, labels.numbers))
+    return {column_name(name, one): round(float(share), 5)
+            for one in maps for name, share in zip(labels.names, shares, strict=True)}  # fmt: skip
+
+
+def person_lesion(mask: Volume, labels: Volume, table: pd.DataFrame) -> dict[str, float]:
+    """Volume of a lesion (ml) and the lesioned share of every parcel, in a person's own space.
+
+    Parameters
+    ----------
+    mask : Volume
+        Above 0 is lesion.
+    labels : Volume
+        The person's parcels, on any grid; FreeSurfer's ``aparc.a2009s+aseg`` as NIfTI, say.
+    table : DataFrame
+        ``index`` and ``name`` of the parcels.
+
+    Raises
+    ------
+    BrainageProblem
+        If the table lacks a column, or no parcel lies where the mask's image is.
+    """
+    missing = [name for name in ("index", "name") if name not in table]
+    if missing:
+        raise BrainageProblem(f"the table of labels has no column {', '.join(missing)}")
+    lesion = np.nan_to_num(mask.data) > 0
+    shares = lesion_shares(lesion, labels_on(labels, mask), [int(one) for one in table["index"]])
+    if np.isnan(shares).all():
+        raise BrainageProblem("no label of the table lies inside the mask's image; are both of one space?")
+    volume = lesion_volume_ml(lesion, mask.voxel_volume)
+    rounded = (round(float(one), 5) for one in np.nan_to_num(shares))
+    return {VOLUME_ML: round(volume, 3), **dict(zip(table["name"].astype(str), rounded, strict=True))}
 
 
 def _touching(image: NDArray, numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from plastimap.brainage.pictures import surface_figure
+from plastimap.brainage.surface import SIDES, region_vertices, vertex_values
 from plastimap.paths import Paths
-from plastimap.report.brainage_surfaces import region_vertices, surface_figure
 from plastimap.report.study_figures import Drawn
 from plastimap.report.style import OKABE_ITO, axes_grid, new_figure
 from plastimap.report.tables import Table, make_table
@@ -36,6 +37,7 @@ TABLES = {
 }
 """Table → caption and columns of p values."""
 
+DAYS_TOLD = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 HIDDEN = ("dof", "site_variance")
 ROWS_SHOWN = 40
 
@@ -106,7 +108,10 @@ def read_brainage(folder: PathLike, config: Mapping[str, Any]) -> BrainageInputs
     model = section.get("model") or str(place / Paths.brainage_model)
     card = read_json(Path(model).with_suffix(".json"))
     regions: tuple[Region, ...] = tuple((network, side) for network, side in card["regions"])
-    vertices = region_vertices(section, card["parcels"], regions)
+    files = {
+        side: str(section.get(f"surface_{word}")) for side, word in SIDES.items() if section.get(f"surface_{word}")
+    }
+    vertices = region_vertices(files, card["parcels"], regions) if len(files) == len(SIDES) else {}
     table = pd.read_csv(ages, sep="\t", na_values=["n/a"], dtype={"session": str, "side": str})
     return BrainageInputs(table, tables, card, tuple(notes), vertices, regions)
 
@@ -225,6 +230,9 @@ def _curves(time: pd.DataFrame) -> Drawn:
             axes.plot(part["days"], part["pad"], color=OKABE_ITO[number], label=place, lw=1.2)
             axes.fill_between(part["days"], part["lower"], part["upper"], color=OKABE_ITO[number], alpha=0.15, lw=0)
         axes.set_xscale("log")
+        axes.set_xticks(DAYS_TOLD, [str(day) for day in DAYS_TOLD])
+        axes.minorticks_off()
+        axes.set_xlim(time["days"].min(), time["days"].max())
         axes.axhline(0, color="0.6", lw=0.6)
         axes.set_title(network, fontsize=8)
     for axes in panels[len(networks) :]:
@@ -249,8 +257,10 @@ def _surfaces(inputs: BrainageInputs) -> list[Drawn]:
         means = inputs.ages.groupby(["network", column])["pad_corrected"].mean()
         values = {(network, side): float(means.get((network, sides[side]), np.nan)) for network, side in inputs.regions
                   if side in sides}  # fmt: skip
-        figure: Figure = surface_figure(values, inputs.vertices, inputs.regions)
-        numbers = means.reset_index()
+        shown = vertex_values(values, inputs.vertices, inputs.regions)
+        limit = float(np.nanmax(np.abs(list(values.values())), initial=1.0))
+        figure: Figure = surface_figure(shown, limit=limit, names=SIDES if column == "hemisphere" else sides)
         caption = f"Mean corrected gap (years) of every network, {words}, on the inflated fsaverage5 surface."
-        drawn.append(Drawn(name, figure, numbers, f"Brain age gap on the surface, {words}", caption, raster=True))
+        title = f"Brain age gap on the surface, {words}"
+        drawn.append(Drawn(name, figure, means.reset_index(), title, caption, raster=True))
     return drawn

@@ -19,6 +19,7 @@ from plastimap.brainage.lesions import (
     lesion_volume_ml,
     read_shares,
     side_of,
+    with_volumes,
 )
 from plastimap.brainage.model import Settings, apply, train
 from plastimap.brainage.problems import BrainageProblem
@@ -91,6 +92,20 @@ def test_shares_volumes_and_sides() -> None:
     assert side_of("B", "L") == side_of("L", "") == ""
 
 
+def test_a_voxel_counts_by_its_share() -> None:
+    labels = np.ones((2, 2, 2), dtype=int)
+    np.testing.assert_allclose(lesion_shares(np.full((2, 2, 2), 0.25), labels, [1]), [0.25])
+
+
+def test_volumes_of_masks_stand_in_where_people_have_none(healthy: ParcelTable) -> None:
+    people = healthy.people.iloc[:3].assign(lesion_volume_ml=[2.0, np.nan, np.nan])
+    lesions = pd.DataFrame({"participant_id": ["sub-0001", "sub-0000"], "lesion_volume_ml": [7.5, 9.0]})
+    assert with_volumes(people, lesions)["lesion_volume_ml"].fillna(-1).tolist() == [2.0, 7.5, -1]
+    bare = with_volumes(healthy.people.iloc[:3], lesions)
+    assert bare["lesion_volume_ml"].fillna(-1).tolist() == [9.0, 7.5, -1]
+    assert "lesion_volume_ml" not in with_volumes(healthy.people, lesions.drop(columns="lesion_volume_ml"))
+
+
 def test_sides_follow_most_of_the_lesion(healthy: ParcelTable) -> None:
     shares = np.zeros((3, 24))
     shares[0, 1] = shares[1, 20] = shares[2, 1] = shares[2, 20] = 0.5
@@ -98,12 +113,18 @@ def test_sides_follow_most_of_the_lesion(healthy: ParcelTable) -> None:
 
 
 def test_the_table_of_lesions_is_joined_and_checked(healthy: ParcelTable) -> None:
-    table = pd.DataFrame({"participant_id": ["0003", "sub-0001"], "lh_Vis_1": [0.25, 1.0]})
+    table = pd.DataFrame({"participant_id": ["0003", "sub-0001"], "lh_Vis_1": [0.25, 1.0], "lesion_volume_ml": 3.0})
     shares = read_shares(table, healthy.people, healthy.parcels)
     assert shares.sum() == 1.25
     assert shares[3, 1] == 0.25
     with pytest.raises(BrainageProblem, match="no parcels: elsewhere"):
         read_shares(table.assign(elsewhere=1.0), healthy.people, healthy.parcels)
+    with pytest.raises(BrainageProblem, match="no column participant_id"):
+        read_shares(table.drop(columns="participant_id"), healthy.people, healthy.parcels)
+    with pytest.raises(BrainageProblem, match="none of its people"):
+        read_shares(table.assign(participant_id="nobody"), healthy.people, healthy.parcels)
+    with pytest.raises(BrainageProblem, match="no number in lh_Vis_1"):
+        read_shares(table.assign(lh_Vis_1=["0.5", "big"]), healthy.people, healthy.parcels)
     with pytest.raises(BrainageProblem, match="0 to 1"):
         read_shares(table.assign(lh_Vis_1=[25.0, 100.0]), healthy.people, healthy.parcels)
 

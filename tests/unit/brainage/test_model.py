@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from plastimap.brainage.model import BrainAgeModel, Settings, apply, train, with_local_controls
 from plastimap.brainage.problems import BrainageProblem
@@ -70,10 +71,26 @@ def test_a_model_on_disk_says_the_same(model: BrainAgeModel, others: ParcelTable
     assert sum(card["people_per_site"].values()) == 200
 
 
+def test_the_card_says_whether_people_are_in_the_file(
+    model: BrainAgeModel, healthy: ParcelTable, tmp_path: Path
+) -> None:
+    place = tmp_path / "model.safetensors"
+    save_model(place, model, data="simulated", licence="none")
+    processes = model.settings.method == "gaussian_process"
+    assert ("personal data" in read_card(place)["personal_data"]) == processes
+    # Nothing of 200 rows but what the card owns up to.
+    rows = [name for name, one in load_file(place).items() if len(healthy.people) in one.shape]
+    assert bool(rows) == processes
+
+
 def test_a_broken_model_is_refused_in_words(model: BrainAgeModel, tmp_path: Path) -> None:
     place = tmp_path / "model.safetensors"
     save_model(place, model, data="simulated", licence="none")
-    place.write_bytes(place.read_bytes()[:100])
+    whole = place.read_bytes()
+    place.write_bytes(whole[:-8] + bytes(8))
+    with pytest.raises(BrainageProblem, match="not the file that its card"):
+        load_model(place)
+    place.write_bytes(whole[:100])
     with pytest.raises(BrainageProblem, match="safetensors"):
         load_model(place)
     card_beside(place).write_text("{}")

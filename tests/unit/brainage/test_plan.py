@@ -14,12 +14,12 @@ from tests.unit.brainage.conftest import edges, nodes, people
 from plastimap.bids.problems import errors
 from plastimap.brainage.demo import write_cohort
 from plastimap.brainage.plan import BrainagePlan
+from plastimap.brainage.surface import vertex_values
 from plastimap.brainage.tables import ParcelTable, read_text_table
 from plastimap.cli import main
 from plastimap.config import load_config
 from plastimap.paths import Paths
 from plastimap.report.brainage import build_brainage, read_brainage
-from plastimap.report.brainage_surfaces import vertex_values
 from plastimap.writing import write_json, write_table
 
 PATHS = Paths("MNI152NLin2009aSym", 1.5, "MTsat")
@@ -48,7 +48,10 @@ def test_a_table_and_people_to_train_on_give_ages() -> None:
 
 def test_labels_give_a_table_of_the_scans_that_have_every_map() -> None:
     made = plan(labels="/l.nii.gz", label_table="/l.tsv")
-    assert made.targets == [PATHS.brainage_table]
+    # With its parcels the table can be trained on elsewhere.
+    assert made.targets == [PATHS.brainage_table, PATHS.brainage_parcels, PATHS.brainage_edges]
+    assert made.lesions == [PATHS.brainage_lesions]
+    assert plan(labels="/l.nii.gz", label_table="/l.tsv", lesions="/own.tsv").lesions == ["/own.tsv"]
     assert made.scans == ["sub-01_ses-01"]
     assert made.means == ["sub-01/ses-01/anat/sub-01_ses-01_parcels.tsv"]
     assert made.warped[0] == PATHS.modulated("GM")

@@ -12,7 +12,7 @@ from tests.unit.brainage.conftest import edges, nodes, people
 from plastimap.brainage.freesurfer import read_stats, read_stats_folder, read_stats_tables
 from plastimap.brainage.parcels import FRONTOPARIETAL, Parcels, as_parcels, folded
 from plastimap.brainage.problems import BrainageProblem
-from plastimap.brainage.tables import as_parcel_table, read_parcel_table
+from plastimap.brainage.tables import as_parcel_table, read_parcel_table, read_text_table
 
 APARC = """# Table of FreeSurfer cortical parcellation anatomical statistics
 # hemi {side}
@@ -151,3 +151,10 @@ def test_tables_of_aparcstats2table_are_joined(tmp_path: Path) -> None:
     (tmp_path / "rh.txt").write_text("rh.aparc.thickness\trh_a_thickness\nsub-03\t2.4\n")
     with pytest.raises(BrainageProblem, match="not those of"):
         read_stats_tables([tmp_path / "lh.txt", tmp_path / "rh.txt"])
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 20])
+def test_what_is_no_table_is_told_without_a_traceback(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.tsv").write_bytes(content)
+    with pytest.raises(BrainageProblem, match="no table of text"):
+        read_text_table(tmp_path / "t.tsv")

@@ -13,10 +13,22 @@ from plastimap.brainage.model import Settings, apply, train
 from plastimap.brainage.parcels import FRONTOPARIETAL
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.surface import VERTICES, fsaverage5_mesh, parcel_tables
-from plastimap.brainage.tables import as_parcel_table
-from plastimap.brainage.volumes import as_labels, column_name, label_means, parcels_of_labels
+from plastimap.brainage.tables import as_parcel_table, read_text_table
+from plastimap.brainage.volumes import (
+    as_labels,
+    column_name,
+    joined,
+    label_means,
+    labels_on,
+    parcels_of_labels,
+    scan_lesion_shares,
+)
+from plastimap.cli import main
+from plastimap.images import Volume, write_volume
+from plastimap.writing import write_table
 
 SHAPE = (8, 8, 8)
+FAR = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
 def label_image() -> np.ndarray:
@@ -61,6 +73,63 @@ def test_wrong_labels_are_told() -> None:
     with pytest.raises(BrainageProblem, match="not on the grid"):
         label_means(label_image(), as_labels(label_table(), label_image()), {"R1": np.zeros((2, 2, 2))},
                     grey_matter=np.zeros(SHAPE))  # fmt: skip
+
+
+def test_labels_come_to_another_grid_by_the_nearest_voxel() -> None:
+    image = label_image()
+    given = Volume(image.astype(np.int32), np.eye(4))
+    np.testing.assert_array_equal(labels_on(given, given), image)
+    # Voxels of 2 mm whose centres lie between those of the labels, inside one cube.
+    coarse = np.diag([2.0, 2, 2, 1])
+    coarse[:3, 3] = 0.5
+    found = labels_on(given, Volume(np.zeros((4, 4, 4)), coarse))
+    np.testing.assert_array_equal(found, image[::2, ::2, ::2])
+    assert set(np.unique(found)) == set(range(1, 9))
+
+
+def test_masks_of_a_scan_become_shares_of_labels_where_the_warp_takes_them() -> None:
+    image = label_image()
+    labels = as_labels(label_table(), image)
+    target = Volume(np.zeros(SHAPE), np.eye(4))
+    one, other = np.zeros(SHAPE), np.zeros(SHAPE)
+    one[2:4, :4, :4], other[2, :4, :4] = 1, 2
+    lesion = joined([Volume(one, np.eye(4)), Volume(other, np.eye(4))])
+    assert lesion.data.sum() == 32
+    found = scan_lesion_shares(lesion, target, np.eye(4), image, labels, ["vbm", "R1"])
+    assert found["vbm_cube1"] == found["R1_cube1"] == 0.5
+    assert sum(found.values()) == 1.0
+    # The target's voxel lies 4 mm to the left of where it comes from: the lesion moves into cube 1 from cube 5.
+    shift = np.eye(4)
+    shift[0, 3] = 4
+    moved = Volume(np.roll(one, 4, axis=0), np.eye(4))
+    assert scan_lesion_shares(moved, target, shift, image, labels, ["vbm"]) == {
+        name: one for name, one in found.items() if name.startswith("vbm")
+    }
+    assert set(scan_lesion_shares(None, target, np.eye(4), image, labels, ["vbm"]).values()) == {0.0}
+
+
+def test_masks_of_people_become_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lesion = np.zeros(SHAPE, dtype=np.uint8)
+    lesion[:2, :4, :4] = 1
+    write_volume(tmp_path / "mask.nii.gz", Volume(lesion, np.eye(4)))
+    write_volume(tmp_path / "labels.nii.gz", Volume(label_image().astype(np.int16), np.eye(4)))
+    write_volume(tmp_path / "far.nii.gz", Volume(label_image().astype(np.int16), np.diag([1.0, 1, 1, 1]) + 900 * FAR))
+    write_table(tmp_path / "names.tsv", label_table())
+    images = pd.DataFrame({"participant_id": ["sub-01"], "mask": ["mask.nii.gz"], "labels": ["labels.nii.gz"]})
+
+    def command(table: pd.DataFrame) -> int:
+        write_table(tmp_path / "images.tsv", table)
+        words = ("lesions", tmp_path / "images.tsv", "--label-table", tmp_path / "names.tsv")
+        return main(["brainage", *map(str, words), "--output", str(tmp_path / "lesions.tsv")])
+
+    assert command(images) == 0
+    row = read_text_table(tmp_path / "lesions.tsv").iloc[0]
+    assert (row["cube1"], row["cube2"], row["lesion_volume_ml"]) == (0.5, 0, 0.032)
+    assert command(images.assign(labels="far.nii.gz")) == 2
+    assert "sub-01: no label of the table" in capsys.readouterr().err
+    assert command(images.assign(mask="none.nii.gz")) == 2
+    assert command(images.drop(columns="mask")) == 2
+    assert "no column mask" in capsys.readouterr().err
 
 
 def test_from_maps_to_ages(rng: np.random.Generator) -> None:

@@ -1,0 +1,14 @@
+"""Regional ages and labels on fsaverage5 → a picture and GIFTI files of every person's gaps."""
+
+from plastimap.brainage.pictures import write_people
+from plastimap.brainage.storage import read_card
+from plastimap.brainage.surface import region_vertices
+from plastimap.brainage.tables import read_text_table
+from plastimap.jobs import job_log
+
+with job_log(snakemake.log[0]):
+    card, files = read_card(snakemake.input.card), {"L": snakemake.input.left, "R": snakemake.input.right}
+    regions = [tuple(region) for region in card["regions"]]
+    vertices = region_vertices(files, card["parcels"], regions)
+    people = write_people(snakemake.output[0], read_text_table(snakemake.input.ages), vertices, regions)
+    print(f"{people} people on the surface")
