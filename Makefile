@@ -41,17 +41,23 @@ test-faults: $(READY)
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slow -s -rs tests/slurm
 
-# What the program is made of (CycloneDX), and what is known against it. Both need the network.
-sbom: $(READY)
-	$(BIN)/python -m pip install --quiet ".[supply]"
-	$(BIN)/cyclonedx-py requirements requirements.lock --output-format JSON --output-file sbom.json
+# What the program is made of (CycloneDX), and what is known against it: that needs PyPI itself, not a mirror of it, and
+# fails where a package could not be asked about. The tools have a place of their own: the lock is not theirs.
+SUPPLY := $(VENV)/supply
 
-audit: $(READY)
-	$(BIN)/python -m pip install --quiet ".[supply]"
-	$(BIN)/pip-audit --require-hashes --requirement requirements.lock
+$(SUPPLY): pyproject.toml
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check "cyclonedx-bom>=5" "pip-audit>=2.7"
+	@touch $@
+
+sbom: $(SUPPLY)
+	$(SUPPLY)/bin/cyclonedx-py requirements requirements.lock --output-format JSON --output-file sbom.json
+
+audit: $(SUPPLY)
+	$(SUPPLY)/bin/pip-audit --strict --require-hashes --requirement requirements.lock
 
 tiny: $(READY)
-	$(BIN)/python -m pytest -m slow tests/workflow/test_tiny_study.py
+	$(BIN)/python -m pytest -m slow -k "not chunks" tests/workflow/test_tiny_study.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

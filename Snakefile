@@ -14,7 +14,6 @@ from plastimap.paths import (
     WITH_ERRORS,
     benchmark_of,
     log_of,
-    sidecar_of,
 )
 from plastimap.provenance import CodeIds
 

@@ -8,10 +8,6 @@ rule segment:
         structural=paths.structural,
         mask=paths.mask,
         tissues=[paths.tissue(name) for name in TISSUES],
-        sidecars=[
-            sidecar_of(name)
-            for name in (paths.structural, paths.mask, *map(paths.tissue, TISSUES))
-        ],
         qa=paths.anat_qa,
     log:
         log_of("segment", *SCAN),

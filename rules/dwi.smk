@@ -4,20 +4,10 @@ rule dwi:
         unpack(study.dwi_files),
     output:
         maps=[paths.native(name) for name in DWI_MAPS],
-        sidecars=[sidecar_of(paths.native(name)) for name in DWI_MAPS],
         b0=paths.dwi_b0,
         mask=paths.dwi_mask,
         direction=paths.dwi_direction,
         residual=paths.dwi_residual,
-        more_sidecars=[
-            sidecar_of(name)
-            for name in (
-                paths.dwi_b0,
-                paths.dwi_mask,
-                paths.dwi_direction,
-                paths.dwi_residual,
-            )
-        ],
         qa=paths.dwi_qa,
     log:
         log_of("dwi", *SCAN),

@@ -12,7 +12,6 @@ for kind in study.mpm_kinds:
             maps=[paths.native(name) for name in kind.members],
             errors=[paths.error(name) for name in kind.members if name in WITH_ERRORS],
             contrasts=paths.contrast_r2s,
-            sidecars=[sidecar_of(name) for name in paths.mpm_images(kind.members)],
             qa=paths.mpm_qa,
         log:
             log_of("mpm", *SCAN),
@@ -46,9 +45,6 @@ for kind in study.quality_kinds:
             tissues=[paths.tissue(name) for name in TISSUES],
         output:
             pd=[paths.native("PD") for name in kind.members if name == "A"],
-            sidecars=[
-                sidecar_of(paths.native("PD")) for name in kind.members if name == "A"
-            ],
             qa=paths.mpm_quality,
         log:
             log_of("mpm_quality", *SCAN),

@@ -8,7 +8,6 @@ for kind in study.smooth_kinds:
             unpack(study.smooth_inputs),
         output:
             images=[paths.smoothed(*pair) for pair in kind.members],
-            sidecars=[sidecar_of(paths.smoothed(*pair)) for pair in kind.members],
         log:
             log_of("smooth", *SCAN),
         wildcard_constraints:

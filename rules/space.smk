@@ -8,11 +8,7 @@ rule person_template:
         lesions=study.lesion_files,
     output:
         template=paths.template,
-        sidecar=sidecar_of(paths.template),
         tissues=[paths.template_tissue(name) for name in ANALYSED_TISSUES],
-        tissue_sidecars=[
-            sidecar_of(paths.template_tissue(name)) for name in ANALYSED_TISSUES
-        ],
         transforms=directory(paths.template_transforms),
     log:
         log_of("person_template", "sub-{subject}"),
@@ -38,14 +34,6 @@ rule study_template:
     output:
         tissues=expand(paths.study_tissue, tissue=ANALYSED_TISSUES),
         warps=[paths.study_to_target, paths.study_from_target],
-        sidecars=[
-            sidecar_of(name)
-            for name in (
-                *expand(paths.study_tissue, tissue=ANALYSED_TISSUES),
-                paths.study_to_target,
-                paths.study_from_target,
-            )
-        ],
     log:
         log_of("study_template"),
     benchmark:
@@ -72,7 +60,6 @@ rule person_to_target:
         target=study.target_files,
     output:
         warps=[paths.to_target, paths.from_target],
-        sidecars=[sidecar_of(name) for name in (paths.to_target, paths.from_target)],
     log:
         log_of("person_to_target", "sub-{subject}"),
     benchmark:
@@ -98,10 +85,6 @@ rule session_to_template:
         warp=paths.to_template,
         inverse=paths.from_template,
         jacobian=paths.jacobian,
-        sidecars=[
-            sidecar_of(name)
-            for name in (paths.to_template, paths.from_template, paths.jacobian)
-        ],
     log:
         log_of("session_to_template", *SCAN),
     resources:
@@ -135,7 +118,6 @@ for kind in study.target_kinds:
             maps=[paths.warped(name) for name in kind.members],
             tissues=[paths.warped_tissue(name) for name in TISSUES],
             modulated=[paths.modulated(name) for name in ANALYSED_TISSUES],
-            sidecars=[sidecar_of(name) for name in paths.all_warped(kind.members)],
             qa=paths.space_qa,
         log:
             log_of("to_target", *SCAN),

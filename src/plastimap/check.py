@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def check_study(
         Errors first.
     """
     manifest, problems = checks.check_study(config, config_problems=[*config_problems, *_place_problems(config)])
+    problems = unique_problems(problems, _brace_problems(manifest))
     if errors(problems) or not wants(config, "glm") or len(manifest.people) < MIN_PARTICIPANTS:
         return manifest, problems
     return manifest, unique_problems(problems, _model_problems(manifest, config))
@@ -45,6 +47,13 @@ def _place_problems(config: Mapping[str, Any]) -> list[Problem]:
         return []
     remedy = "name a folder outside the raw data"
     return [Problem("config: output_dir", "no output folder is given", "results need a place", remedy)]
+
+
+def _brace_problems(manifest: Manifest) -> list[Problem]:
+    """Paths of images that the rules would take for patterns."""
+    folders = sorted({os.path.dirname(row.path) for row in manifest.used if "{" in row.path or "}" in row.path})  # noqa: PTH120
+    why, remedy = "the workflow takes {…} for a place to fill in", "rename the folder, or give a link without braces"
+    return [Problem(folder, "the path has braces in it", why, remedy) for folder in folders[:1]]
 
 
 def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]:

@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from plastimap import __version__
-from plastimap.bids.plan import STAGES, Study, keep_study
+from plastimap.bids.plan import Study, keep_study
 from plastimap.bids.problems import FILES_SHOWN, errors, format_problems, unique_problems
 from plastimap.brainage.commands import add_commands as add_brainage
 from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.paths import Paths
+from plastimap.planning.available import STAGES
 from plastimap.power import add_commands as add_power
 from plastimap.problems import EXIT_PROBLEMS
 from plastimap.running.chunks import CHUNK_SCANS
@@ -29,8 +30,12 @@ from plastimap.running.room import room_line
 from plastimap.shipped import workflow_file
 from plastimap.writing import write_text
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
-"""What a disk says that is full, read-only, not ours, or broken: a matter of the place, not of this program."""
+DISK_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.EISDIR,
+    errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
+"""What a disk says that is full, read-only, not ours, broken, or has a folder where a file is to be written: a matter
+of the place, not of this program."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,12 +104,35 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_execution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cores", default="all", help="processors to use here (default: all)")
-    parser.add_argument("--profile", help="default, slurm, or a Snakemake profile's folder")
+    parser.add_argument("--cores", type=_cores, default="all", help="processors to use here (default: all)")
+    parser.add_argument("--profile", type=_profile, help="default, slurm, or a Snakemake profile's folder")
     parser.add_argument("--dry-run", "-n", action="store_true", help="say what would be done, and why")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="fast local folder for temporary files of jobs")
+    parser.add_argument("--scratch", type=_folder, metavar="DIR", help="fast local folder for temporary files of jobs")
     help_text = "larger studies run in chunks of people of about so many scans (default: %(default)s)"
-    parser.add_argument("--chunk-scans", type=int, default=CHUNK_SCANS, metavar="N", help=help_text)
+    parser.add_argument("--chunk-scans", type=_count, default=CHUNK_SCANS, metavar="N", help=help_text)
+
+
+# --- what options may be: Snakemake would tell it late, in words of its own, or not at all ---------------------------
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
+    return int(text)
+
+
+def _cores(text: str) -> str:
+    return text if text == "all" else str(_count(text))
+
+
+def _folder(text: str) -> Path:
+    if not (Path(text).is_dir() and os.access(text, os.W_OK)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder that can be written to")
+    return Path(text)
+
+
+def _profile(text: str) -> str:
+    if not any((folder / "config.yaml").is_file() for folder in (workflow_file("profiles") / text, Path(text))):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shipped profile, and no folder with a config.yaml")
+    return text
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -169,7 +197,7 @@ def _checked(options: argparse.Namespace, *, full: bool) -> Study | None:
     layers = [*options.config, _overrides(options)]
     if options.bids_dir:
         # Where nothing names an output folder, BIDS has a place for it.
-        layers.insert(0, {"output_dir": str((options.bids_dir / "derivatives" / "plastimap").resolve())})
+        layers.insert(0, {"output_dir": _place(options.bids_dir / "derivatives" / "plastimap")})
     return _prepared(layers, full=full)
 
 
@@ -187,9 +215,9 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line says over the configuration; paths count from here, not from the config's folder."""
     found: dict[str, Any] = {}
     if options.bids_dir:
-        found["bids_dir"] = str(options.bids_dir.resolve())
+        found["bids_dir"] = _place(options.bids_dir)
     if options.output_dir:
-        found["output_dir"] = str(options.output_dir.resolve())
+        found["output_dir"] = _place(options.output_dir)
     if options.participant_label:
         found["participants"] = [label.removeprefix("sub-") for label in options.participant_label]
     if options.session_label:
@@ -197,10 +225,15 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     if options.stages:
         found["stages"] = options.stages
     if options.derivatives:
-        found["derivatives"] = [str(folder.resolve()) for folder in options.derivatives]
+        found["derivatives"] = [_place(folder) for folder in options.derivatives]
     if options.images:
-        found["images"] = str(options.images.resolve())
+        found["images"] = _place(options.images)
     return found
+
+
+def _place(path: Path) -> str:
+    """A path without links. Unlike `Path.resolve` this takes a link to itself as it is: whoever opens it tells."""
+    return os.path.realpath(path)
 
 
 def _tell(study: Study) -> None:

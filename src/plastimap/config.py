@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from plastimap.bids.files import read_text
 from plastimap.bids.problems import Problem, unique_problems
 from plastimap.bids.words import closest
 from plastimap.shipped import workflow_file
@@ -77,6 +78,20 @@ def load_config(
     problems : list of Problem
         Errors and notices, :func:`check_config` included.
     """
+    config, layers, problems = _merged(source, folder)
+    found = [_named_by_layer(problem, path, layers) for problem, path in _located_problems(config)]
+    return config, unique_problems(problems, found)
+
+
+def read_config(source: Source | Sequence[Source]) -> Config:
+    """Read a configuration that has been checked a moment ago: as :func:`load_config`, without its checks."""
+    return _merged(source, None)[0]
+
+
+def _merged(
+    source: Source | Sequence[Source] | None, folder: str | os.PathLike[str] | None
+) -> tuple[Config, list[_Layer], list[Problem]]:
+    """The sources over the defaults, the layers one by one, and what could not be read."""
     sources = [] if source is None else [source] if isinstance(source, (str, os.PathLike, Mapping)) else list(source)
     start = Path(folder).absolute() if folder is not None else Path.cwd()
     problems: list[Problem] = []
@@ -95,8 +110,7 @@ def load_config(
     outcomes = config.get("behaviour", {}).get("outcomes")
     if isinstance(outcomes, dict):
         config["behaviour"]["outcomes"] = {key: value for key, value in outcomes.items() if value is not None}
-    found = [_named_by_layer(problem, path, layers) for problem, path in _located_problems(config)]
-    return config, unique_problems(problems, found)
+    return config, layers, problems
 
 
 def check_config(config: Mapping[str, Any]) -> list[Problem]:
@@ -177,11 +191,8 @@ def read_yaml(path: str | os.PathLike[str]) -> tuple[Config, list[str]]:
     ConfigError
         When the file is missing, too large, no YAML, no mapping, or uses aliases.
     """
-    file = Path(path)
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"it has more than {MAX_BYTES:,} bytes; a configuration has a few thousand")
-        loader = _Loader(file.read_text(encoding="utf-8-sig"))
+        loader = _Loader(read_text(path, most=MAX_BYTES))
         content = loader.get_single_data()
     except OSError as error:
         raise ConfigError(error.strerror or str(error)) from error
@@ -189,6 +200,9 @@ def read_yaml(path: str | os.PathLike[str]) -> tuple[Config, list[str]]:
         raise ConfigError("it is not UTF-8 text") from error
     except RecursionError as error:
         raise ConfigError("it is nested too deeply") from error
+    except ValueError as error:
+        # A date that no calendar has, a number of thousands of digits.
+        raise ConfigError(f"a value cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"it is no YAML: {' '.join(str(error).split())}") from error
     if content is None:

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from plastimap.process import this_process
-from plastimap.writing import noting_files
+from plastimap.process import peak_memory_mb, this_process
+from plastimap.writing import Fingerprint, noting_files
 
 PR_SET_PDEATHSIG = 1
 """Linux: ask for a signal when the parent process ends."""
@@ -44,11 +44,16 @@ def job_log(log: str | os.PathLike[str]) -> Generator[None]:
     Notes
     -----
     The log's first line says who works on the job; its last one is the record
-    of completion: size and checksum of every file that was written.
+    of completion: peak memory, and size and checksum of every file that was
+    written.
 
     Snakemake neither redirects a script's output nor ends its jobs when it is
     killed: an orphan and its successor would write the same file. So each
     script asks the kernel to be ended with its parent (Linux).
+
+    A job that fails takes back what it wrote. Snakemake removes a failed job's
+    outputs, too, but does not know the sidecars of images: to follow these
+    would double the files of every plan.
     """
     _end_with_parent()
     terminal = os.dup(2)
@@ -57,17 +62,19 @@ def job_log(log: str | os.PathLike[str]) -> Generator[None]:
         _flush_output()
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-        began = time.time()
+        began, files = time.time(), dict[str, Fingerprint]()
         _mark(stream, "started", {"time": began, **asdict(this_process())})
         _tell_skew(stream, began)
         try:
             with _one_blas_thread(), noting_files() as files:
                 yield
             _flush_output()
-            _mark(stream, "done", {"time": time.time(), "files": files})
+            _mark(stream, "done", {"time": time.time(), "peak_mb": peak_memory_mb(), "files": files})
         except Exception as error:
             traceback.print_exc()
             _flush_output()
+            for file in files:
+                Path(file).unlink(missing_ok=True)
             _mark(stream, "failed", {"time": time.time(), "reason": _first_line(error)})
             os.write(terminal, f"{_job_name(log)}: {_first_line(error)} (log: {log})\n".encode())
             raise JobFailed(1) from error

@@ -9,7 +9,7 @@ heavy, since every job reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MPM_MAPS = ("R1", "R2s", "MTsat", "PD", "A", "MTR")
@@ -105,11 +105,6 @@ class Paths:
         """Standard error of a map, on its own grid."""
         return self.native(f"{map_name}_stderr")
 
-    def mpm_images(self, maps: Sequence[str]) -> list[str]:
-        """All images that the fit of these maps writes."""
-        errors = [self.error(name) for name in maps if name in WITH_ERRORS]
-        return [*map(self.native, maps), *errors, self.contrast_r2s]
-
     contrast_r2s = "{folder}/anat/{scan}_desc-contrasts_R2starmap.nii.gz"
     mpm_quality = "{folder}/anat/{scan}_mpm_tissues_qa.json"
     mpm_qa = "{folder}/anat/{scan}_mpm_qa.json"
@@ -156,12 +151,6 @@ class Paths:
             suffix = SUFFIX[ERROR_MAPS[map_name]]
             return f"{{folder}}/anat/{{scan}}_{self.grid}_desc-smoothed{tissue}stderr_{suffix}.nii.gz"
         return f"{{folder}}/{datatype(map_name)}/{{scan}}_{self.grid}_desc-smoothed{tissue}_{SUFFIX[map_name]}.nii.gz"
-
-    def all_warped(self, maps: Sequence[str]) -> list[str]:
-        """All images of a scan in the target space, unsmoothed."""
-        tissues = [self.warped_tissue(tissue) for tissue in TISSUES]
-        volumes = [self.modulated(tissue) for tissue in ANALYSED_TISSUES]
-        return [*(self.warped(name) for name in maps), *tissues, *volumes]
 
     # --- one person ---------------------------------------------------------------------------------------------
     @property
@@ -221,15 +210,18 @@ class Paths:
     control = "group/control.tsv"
     found_text = "group/planted_vs_found.txt"
     brainage_means = "{folder}/anat/{scan}_parcels.tsv"
+    brainage_scan_lesions = "{folder}/anat/{scan}_lesions.tsv"
     brainage_parcels = "brainage/parcels.tsv"
     brainage_edges = "brainage/edges.tsv"
     brainage_table = "brainage/table.tsv"
+    brainage_lesions = "brainage/lesions.tsv"
     brainage_model = "brainage/model.safetensors"
     brainage_card = "brainage/model.json"
     brainage_ages = "brainage/ages.tsv"
     brainage_people = "brainage/people.tsv"
     brainage_notes = "brainage/notes.json"
     brainage_statistics = "brainage/statistics"
+    brainage_surfaces = "brainage/surfaces"
     report = "report/index.html"
     study_figures = "report/figures/study"
     rating = "report/rating.html"

@@ -37,6 +37,19 @@ def this_process() -> Process:
     return Process(socket.gethostname(), os.getpid(), _start_ticks(os.getpid()) or 0)
 
 
+def peak_memory_mb() -> float | None:
+    """Most memory that this process has had so far, in MB; None where the system does not say (other than Linux).
+
+    Unlike `resource.getrusage` this is not the memory of the process that started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(peaks[0]) * 1.024e-3 if peaks else None
+
+
 def is_alive(process: Process) -> bool | None:
     """Whether a process still runs; None when it is another machine's."""
     if process.host != socket.gethostname():
@@ -55,9 +68,11 @@ def is_alive(process: Process) -> bool | None:
 def process_from(content: Mapping[str, Any]) -> Process | None:
     """The process that a record names, or None when it names none."""
     try:
-        return Process(str(content["host"]), int(content["pid"]), int(content.get("ticks", 0)))
-    except (KeyError, TypeError, ValueError):
+        process = Process(str(content["host"]), int(content["pid"]), int(content.get("ticks", 0)))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    # Zero and negative numbers are groups of processes; larger ones no system gives.
+    return process if 0 < process.pid < 1 << 31 else None
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -110,7 +110,8 @@ def write_if_changed(path: PathLike, text: str) -> bool:
     An unchanged file keeps its time, so that nothing reruns for it.
     """
     file = Path(path)
-    if file.exists() and file.read_text(encoding="utf-8") == text:
+    # As bytes: what lies there may be anything.
+    if file.exists() and file.read_bytes() == text.encode():
         return False
     write_text(file, text)
     return True

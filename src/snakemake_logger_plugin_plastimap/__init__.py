@@ -24,6 +24,9 @@ LINE_EVERY_S = 5.0
 
 WIDTH = 100
 
+KILLED = "it was ended from outside: killed, out of memory, or out of time"
+"""Why a job failed that could not say so itself: its log ends with its start, or is empty, or the next try has it."""
+
 
 class LogHandler(LogHandlerBase):
     """One moving line on a terminal, a line every few seconds elsewhere; problems in full."""
@@ -59,6 +62,8 @@ class LogHandler(LogHandlerBase):
         self._last_line = 0.0
         self._current = ""
         self._failed = 0
+        # Snakemake goes into the output folder before it plans, and leaves it before it closes its log.
+        self._out = Path.cwd()
         self._moving = sys.stderr.isatty()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -72,9 +77,10 @@ class LogHandler(LogHandlerBase):
             self._progress(told["done"], told["total"])
         elif event == LogEvent.JOB_ERROR:
             self._failed += 1
-            self._say(job_failure(self._jobs.get(told["jobid"]) or str(told["rule_name"]), told))
+            self._say(job_failure(self._jobs.get(told["jobid"]) or str(told["rule_name"]), told, self._out))
         elif event == LogEvent.RUN_INFO:
-            note(".", jobs=dict(told["stats"]), planned=time.time())
+            self._out = Path.cwd()
+            note(self._out, jobs=dict(told["stats"]), planned=time.time())
             self._say(f"{told['stats'].get('total', 0)} jobs to do")
         elif event == LogEvent.ERROR or (event is None and _worth_saying(record)):
             self._say(record.getMessage())
@@ -82,10 +88,10 @@ class LogHandler(LogHandlerBase):
     def close(self) -> None:
         """Say how to go on after failures, and that the run ended in order."""
         if self._failed:
-            self._say(resume_hint(self._failed))
+            self._say(resume_hint(self._failed, self._out))
         # Where one run is several calls, whoever started them knows when it ends.
-        if process_from(read_run(".")) == this_process():
-            note(".", ended=time.time())
+        if process_from(read_run(self._out)) == this_process():
+            note(self._out, ended=time.time())
         super().close()
 
     def _progress(self, done: int, total: int) -> None:
@@ -120,18 +126,20 @@ def progress_line(done: int, total: int, current: str, elapsed_s: float) -> str:
     return f"[{done:>{len(str(total))}}/{total}] {current} · {rest}"
 
 
-def job_failure(name: str, record: dict[str, Any]) -> str:
-    """Which job failed, why (the last line of its log), and where the log is."""
+def job_failure(name: str, record: dict[str, Any], out: Path) -> str:
+    """Which job failed, why (the last line of its log), and where the log is, in the output folder `out`."""
     logs = [str(log) for log in record.get("log", [])]
-    reason = next((line for log in logs if (line := _last_line(Path(log)))), "no message in its log")
+    # Snakemake removes the log of a job that it tries again, maybe before this is said.
+    untold = KILLED if logs else "it has no log"
+    reason = next((line for log in logs if (line := _last_line(out / log))), untold)
     return f"FAILED {name}: {reason}\n       log: {', '.join(logs) or 'none'}"
 
 
-def resume_hint(failures: int) -> str:
+def resume_hint(failures: int, out: Path) -> str:
     """What to do after failures."""
     count = "one failure" if failures == 1 else f"{failures} failures"
     return (
-        f"{count}; what is done is kept. Read the logs above (or: plastimap status {Path.cwd()}), "
+        f"{count}; what is done is kept. Read the logs above (or: plastimap status {out}), "
         "remove the cause, and give the same command again: it goes on where it stopped"
     )
 
@@ -142,7 +150,7 @@ def _last_line(log: Path) -> str:
     except OSError:
         return ""
     if lines and lines[-1].startswith(f"{MARK}started"):
-        return "it was ended from outside: killed, out of memory, or out of time"
+        return KILLED
     told = [line for line in lines if not line.startswith(MARK)]
     return told[-1] if told else ""
 

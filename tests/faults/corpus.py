@@ -463,3 +463,65 @@ def labels_that_climb_out(study: StudyMaker) -> list[str]:
 @case("target")
 def target_name_that_climbs_out(study: StudyMaker) -> list[str]:
     return configured(study, 'space:\n  target: "../../../evil"\n')
+
+
+@case("a value cannot be read")
+def number_of_thousands_of_digits(study: StudyMaker) -> list[str]:
+    return configured(study, f"space: {{resolution: 1{'0' * 5000}}}\n")
+
+
+@case("not a file")
+def configuration_without_end(study: StudyMaker) -> list[str]:
+    return [str(study.root), "--config", "/dev/zero"]
+
+
+@case("not a file")
+def pipe_named_as_configuration(study: StudyMaker) -> list[str]:
+    os.mkfifo(study.root.parent / "study.yaml")
+    return [str(study.root), "--config", str(study.root.parent / "study.yaml")]
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+@case("this folder is left out")
+def participant_with_braces(study: StudyMaker) -> None:
+    (study.root / "sub-{x}").mkdir()
+
+
+@case("this folder is left out")
+def participant_with_a_shell_command(study: StudyMaker) -> None:
+    (study.root / "sub-$(touch plastimap-was-here)").mkdir()
+
+
+@case("this folder is left out")
+def session_with_spaces(study: StudyMaker) -> None:
+    (study.root / "sub-01" / "ses-0 1").mkdir()
+
+
+@case("braces")
+def path_that_looks_like_a_pattern(study: StudyMaker) -> list[str]:
+    moved = study.root.with_name("bids{scan}")
+    study.root.rename(moved)
+    return [str(moved)]
+
+
+@case("two days")
+def session_listed_twice(study: StudyMaker) -> None:
+    study.table(SESSIONS, "session_id day", "ses-01 0", "ses-01 5", "ses-02 28")
+
+
+@case("nothing can be written to the output folder")
+def output_that_links_to_itself(study: StudyMaker) -> None:
+    (study.root.parent / "out").symlink_to("out")
+
+
+@case("Is a directory")
+def output_with_a_folder_in_the_place_of_a_table(study: StudyMaker) -> None:
+    (study.root.parent / "out" / "manifest.tsv").mkdir(parents=True)
+
+
+@case()
+def output_with_tables_that_are_no_text(study: StudyMaker) -> None:
+    out = study.root.parent / "out"
+    out.mkdir()
+    for name in ("manifest.tsv", "plan.json", "problems.json", "plastimap.yaml"):
+        (out / name).write_bytes(b"\xff\xfe\x00")

@@ -191,6 +191,21 @@ def test_one_file_of_several_is_lost(study: Study, undisturbed: Study) -> None:
     intact(study, undisturbed, "an output is deleted", "found by its record of completion, made again")
 
 
+@pytest.mark.parametrize("how", ["deleted", "cut short"])
+def test_a_sidecar_is_lost(study: Study, undisturbed: Study, how: str) -> None:
+    """Snakemake does not know the sidecars; the record of completion does."""
+    assert study.run() == 0
+    file = study.out / LAST / "sub-01_ses-02_label-WM_probseg.json"
+    content, before = file.read_text(), file.stat()
+    file.unlink()
+    if how == "cut short":
+        file.write_text(content[:40])
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert study.run() == 0, study.said[-1][-2000:]
+    assert file.read_text() == content
+    intact(study, undisturbed, f"a sidecar is {how}", "found by its record of completion, made again")
+
+
 def test_out_of_memory(study: Study, undisturbed: Study) -> None:
     process = study.start()
     job = study.job("segment")

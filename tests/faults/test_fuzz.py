@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -24,8 +25,13 @@ from plastimap.bids.rows import Row, format_rows, parse_rows
 from plastimap.bids.tables import read_table
 from plastimap.config import ConfigError, read_yaml
 from plastimap.images import ImageProblem, read_volume
+from plastimap.jobs import MARK
+from plastimap.running.lock import read_run
+from plastimap.running.resume import put_in_order
+from plastimap.running.status import format_status, read_status
 
-FAST, SLOW = 60, 6000
+FAST, SLOW = 60, int(os.environ.get("PLASTIMAP_FUZZ", "6000"))
+"""Executions per door. Another number than the slow profile's comes from the environment."""
 
 BASE = struct.pack("<i", 348) + bytes(344)
 
@@ -117,7 +123,22 @@ def config_door(folder: Path, content: bytes) -> None:
         return
 
 
+def record_door(folder: Path, content: bytes) -> None:
+    """A log's record of completion, and the run file: what another program or a power cut left there."""
+    (folder / "logs").mkdir(exist_ok=True)
+    (folder / ".plastimap").mkdir(exist_ok=True)
+    begin = f'{MARK}started {{"time": 1}}\n'.encode()
+    (folder / "logs" / "mpm.log").write_bytes(begin + f"{MARK}done ".encode() + content)
+    (folder / ".plastimap" / "run.json").write_bytes(content)
+    format_status(read_status(folder, verify=True), folder)
+    put_in_order(folder, read_run(folder), set())
+
+
 as_bytes = st.binary(max_size=300) | words.map(str.encode)
+records = st.fixed_dictionaries(
+    {"time": json_text, "files": st.dictionaries(words, st.tuples(st.integers(), words) | json_text, max_size=3)},
+    optional={"jobs": json_text, "started": json_text, "host": json_text, "pid": json_text, "run": json_text},
+)
 tables = st.lists(st.lists(words, max_size=4).map("\t".join), max_size=6).map(lambda lines: "\n".join(lines).encode())
 DOORS: dict[str, tuple[Callable[[Path, bytes], None], st.SearchStrategy[bytes]]] = {
     "header": (header_door, headers),
@@ -125,6 +146,7 @@ DOORS: dict[str, tuple[Callable[[Path, bytes], None], st.SearchStrategy[bytes]]]
     "table": (table_door, tables.map(lambda rest: b"participant_id\tx\n" + rest) | as_bytes),
     "gradients": (gradient_door, as_bytes | st.lists(st.floats().map(str)).map(" ".join).map(str.encode)),
     "manifest": (manifest_door, tables | words.map(lambda text: (format_rows([]) + text).encode())),
+    "record": (record_door, as_bytes | st.one_of(json_text, records).map(lambda value: json.dumps(value).encode())),
     "config": (config_door, as_bytes | json_text.map(lambda value: json.dumps(value).encode())),
 }
 

@@ -40,6 +40,23 @@ def test_success_is_silent(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_job_that_fails_takes_back_what_it_wrote(tmp_path: Path) -> None:
+    (tmp_path / "before.json").write_text("{}")
+    done = script(
+        tmp_path,
+        """
+        from plastimap.jobs import job_log
+        from plastimap.writing import write_json
+        with job_log("logs/x.log"):
+            write_json("sub-01/R1map.json", {"Units": "1/s"})
+            raise ValueError("no more")
+        """,
+    )
+    assert done.returncode == 1
+    assert list((tmp_path / "sub-01").iterdir()) == []
+    assert (tmp_path / "before.json").exists()
+
+
 def test_a_job_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text(
         "import pathlib, time\nfrom plastimap.jobs import job_log\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_logger_plugin_plastimap import job_failure, job_name, progress_line
+from snakemake_logger_plugin_plastimap import job_failure, job_name, progress_line, resume_hint
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,19 @@ def test_progress_says_how_many_what_and_how_long() -> None:
 def test_a_failure_tells_the_last_line_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "segment.log"
     log.write_text("Traceback\nImageProblem: x.nii.gz: the file is empty\n\n")
-    text = job_failure("segment sub-01", {"log": [log]})
+    text = job_failure("segment sub-01", {"log": [log.name]}, tmp_path)
     assert "FAILED segment sub-01: ImageProblem: x.nii.gz: the file is empty" in text
-    assert str(log) in text
+    assert log.name in text
 
 
-def test_a_failure_without_log_is_still_told() -> None:
-    assert "no message" in job_failure("segment sub-01", {})
+def test_a_failure_without_log_is_still_told(tmp_path: Path) -> None:
+    assert "no log" in job_failure("segment sub-01", {}, tmp_path)
+    log = tmp_path / "segment.log"
+    # A job that could not say why it ended: its log holds its start alone, or the next try has removed it.
+    log.write_text('# plastimap started {"time": 1}\n')
+    for file in (log.name, "gone.log"):
+        assert "ended from outside" in job_failure("segment sub-01", {"log": [file]}, tmp_path)
+
+
+def test_what_to_do_next_names_the_output_folder(tmp_path: Path) -> None:
+    assert f"plastimap status {tmp_path})" in resume_hint(2, tmp_path)

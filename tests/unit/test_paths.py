@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plastimap.paths import WILDCARDS, Paths, scan_folder, scan_label, scan_session, scan_subject, sidecar_of
+from plastimap.paths import (
+    ANALYSED_TISSUES,
+    TISSUES,
+    WILDCARDS,
+    Paths,
+    scan_folder,
+    scan_label,
+    scan_session,
+    scan_subject,
+    sidecar_of,
+)
 
 PATHS = Paths("MNI152NLin2009aSym", 1.5, "MTsat")
 labels = st.from_regex(r"[A-Za-z0-9]{1,8}", fullmatch=True)
@@ -31,7 +41,9 @@ def test_patterns_are_filled_with_and_without_sessions() -> None:
 def test_no_two_outputs_of_a_scan_share_a_name() -> None:
     maps = ("R1", "R2s", "MTsat", "PD", "FA", "MD", "AD", "RD")
     pairs = [(name, tissue) for name in (*maps, "vbm") for tissue in ("GM", "WM")]
-    names = [PATHS.native(name) for name in maps] + PATHS.all_warped(maps)
+    names = [place(name) for place in (PATHS.native, PATHS.warped) for name in maps]
+    names += [place(name) for place in (PATHS.tissue, PATHS.warped_tissue) for name in TISSUES]
+    names += [PATHS.modulated(name) for name in ANALYSED_TISSUES]
     names += [PATHS.smoothed(*pair) for pair in pairs] + [PATHS.structural]
     assert len(names) == len(set(names))
 

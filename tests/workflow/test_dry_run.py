@@ -66,6 +66,41 @@ def test_stages_can_be_chosen(builder: Builder, plan: Plan) -> None:
     assert planned.keys() <= {"mpm", "describe", "all"}
 
 
+def brainage_files(folder: Path, *names: str) -> dict[str, str]:
+    """Files that the section ``brainage`` names; planning does not look into them."""
+    for name in names:
+        (folder / name).write_text("")
+    return {name.partition(".")[0]: str(folder / name) for name in names}
+
+
+def test_regional_brain_age_of_own_maps(builder: Builder, plan: Plan, tmp_path: Path) -> None:
+    builder.study(4, LONGITUDINAL, "mpm")
+    mask = builder.root / "sub-01" / "ses-01" / "anat" / "sub-01_ses-01_label-lesion_roi.nii.gz"
+    mask.write_bytes(b"")
+    files = brainage_files(tmp_path, "labels.nii.gz", "label_table.tsv", "model.safetensors")
+    wanted = {"brainage_parcels": 1, "brainage_means": 12, "brainage_table": 1}
+    section = {name: file for name, file in files.items() if name != "model"}
+    planned = jobs(plan(stages=["brainage"], brainage=section)[1])
+    assert wanted.items() <= planned.items()
+    assert not {"brainage_train", "brainage_apply", "glm", "smooth"} & planned.keys()
+    (tmp_path / "model.json").write_text("")
+    code, said = plan(stages=["brainage"], brainage=files)
+    assert code == 0, said
+    assert (wanted | {"brainage_apply": 1, "brainage_statistics": 1}).items() <= jobs(said).items()
+
+
+def test_regional_brain_age_of_a_table(builder: Builder, plan: Plan, tmp_path: Path) -> None:
+    builder.study(1, [], "dwi")
+    names = ("table", "parcels", "training", "lesions", "surface_left", "surface_right")
+    files = brainage_files(tmp_path, *(f"{name}.tsv" for name in names))
+    code, said = plan(brainage={**files, "training_data": "x", "training_licence": "y"})
+    assert code == 0, said
+    wanted = {f"brainage_{name}": 1 for name in ("train", "apply", "statistics", "surfaces")}
+    planned = jobs(said)
+    assert (wanted | {"study_report": 1}).items() <= planned.items()
+    assert not {"brainage_means", "brainage_parcels", "brainage_table"} & planned.keys()
+
+
 def test_problems_stop_before_the_first_job_without_a_traceback(builder: Builder, plan: Plan) -> None:
     builder.study(4, LONGITUDINAL, "mpm")
     code, said = plan(smoothing={"mpm": {"GM": 5, "WM": 3, "fwmh": 2}})

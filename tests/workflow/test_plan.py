@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from plastimap.bids.plan import Study, StudyProblem, growing, open_study
+from plastimap.bids.plan import Study, StudyProblem, open_study
+from plastimap.bids.rows import Row
+from plastimap.planning.memory import growing, image_size
+from plastimap.planning.scans import Scan
 from plastimap.writing import write_json
 from tests.workflow.conftest import Builder
 
@@ -96,6 +100,20 @@ def test_problems_are_raised_together(builder: Builder, tmp_path: Path) -> None:
 
 def test_memory_grows_with_every_attempt() -> None:
     assert [growing(500)(scan("sub-01"), attempt) for attempt in (1, 2)] == [500, 1000]
+
+
+def test_memory_follows_the_size_and_the_number_of_images() -> None:
+    usual, few = (256, 256, 176), (128, 128, 88)
+    echo = Row(participant_id="sub-01", session=None, path="echo", datatype="anat", suffix="MPM", shape=usual)
+    echoes, coil = [echo] * 18, replace(echo, datatype="fmap", suffix="RB1COR")
+    assert image_size(Scan("sub-01", rows=tuple(echoes[:3]))) == 1
+    assert image_size(Scan("sub-01", rows=tuple(echoes))) == 1
+    assert image_size(Scan("sub-01", rows=(*echoes, *[coil] * 6))) == pytest.approx(24 / 18)
+    assert image_size(Scan("sub-01", rows=(replace(echoes[0], shape=few),))) == pytest.approx(1 / 8)
+    assert image_size(Scan("sub-01", rows=(replace(echoes[0], shape=None),))) == 1
+    # An eighth of the voxels: 500 MB for the program, an eighth of the rest, and no less than a gigabyte.
+    assert growing(8500, lambda _: 1 / 8)(scan("sub-01"), 1) == 1500
+    assert growing(3000, lambda _: 1 / 8)(scan("sub-01"), 1) == 1000
 
 
 def test_error_maps_go_where_they_weigh(builder: Builder, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -35,12 +36,20 @@ class Run:
         self.raw, self.out, self.file = root / "bids", root / "out", root / "study.yaml"
         simulate_study(self.raw, SimulationSpec.from_dict(SPEC), workers=2, progress=None)
 
-    def __call__(self, *options: str, **config: object) -> tuple[int, str]:
+    def __call__(self, *options: str, out: Path | None = None, **config: object) -> tuple[int, str]:
         self.file.write_text(yaml.safe_dump({**CONFIG, **config}))
-        command = [sys.executable, "-m", "plastimap.cli", "run", str(self.raw), str(self.out), "group"]
+        command = [sys.executable, "-m", "plastimap.cli", "run", str(self.raw), str(out or self.out), "group"]
         command += ["--config", str(self.file), "--cores", "2", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Content of all images, of people and of the group level, without their compression, and of all tables."""
+    files = [file for pattern in ("*.nii.gz", "*.tsv") for file in out.rglob(pattern)]
+    kept = [file for file in files if not {".plastimap", ".snakemake", "benchmarks"} & set(file.parts)]
+    read = {".gz": lambda file: gzip.decompress(file.read_bytes()), ".tsv": Path.read_bytes}
+    return {str(file.relative_to(out)): read[file.suffix](file) for file in kept}
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +100,19 @@ def test_a_session_that_joins_reruns_that_person_and_the_group_only(run: Run) ->
     # The midpoint of one session is another than that of two; nobody's own maps are made again.
     assert not {"mpm", "dwi", "segment"} & set(planned)
     run("--dry-run")
+
+
+def test_a_run_in_chunks_gives_the_same_to_the_last_bit(run: Run, tmp_path: Path) -> None:
+    code, said = run("--chunk-scans", "4", out=tmp_path)
+    assert code == 0, said[-3000:]
+    assert [line for line in said.splitlines() if line.startswith(("people, chunk", "group level"))] == [
+        "people, chunk 1/3", "people, chunk 2/3", "people, chunk 3/3", "group level",
+    ]  # fmt: skip
+    whole, chunked = results(run.out), results(tmp_path)
+    assert len(whole) > 700
+    assert whole.keys() == chunked.keys()
+    assert [name for name in whole if whole[name] != chunked[name]] == []
+    assert (tmp_path / "report" / "index.html").exists()
+    code, said = run("--chunk-scans", "4", out=tmp_path)
+    assert code == 0
+    assert said.count("Nothing to be done") == 4

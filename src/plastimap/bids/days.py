@@ -107,6 +107,8 @@ def _sources(
             if file.name.suffix == "sessions":
                 day = next((number(line.get(column)) for column in DAY_COLUMNS if line.get(column)), None)
                 if day is not None:
+                    if explicit.get(label, day) != day:
+                        problems.append(_two_days(file.path, label, explicit[label], day))
                     explicit[label] = day
             when = line.get("acq_time")
             if when is not None:
@@ -123,6 +125,11 @@ def _sources(
         (dict(configured), "config (input.days)"),
     ]
     return sources, problems
+
+
+def _two_days(place: str, label: str, first: float, second: float) -> Problem:
+    what = f"ses-{label} has two days: {first:g} and {second:g}"
+    return Problem(place, what, "nobody can say which of them counts", "remove one of the lines")
 
 
 def _session_label(file: DataFile, line: Mapping[str, str | None]) -> str | None:

@@ -30,7 +30,8 @@ MAX_SIDECAR_BYTES = 16_000_000
 
 _SUBJECT = re.compile(r"sub-[a-zA-Z0-9+]+")
 _SESSION = re.compile(r"ses-[a-zA-Z0-9+]+")
-_NEARLY_SUBJECT = re.compile(r"(?i)sub(ject)?[-_ ]?\d\w*")
+_NEARLY_SUBJECT = re.compile(r"(?is)sub(ject)?[-_ ]?\d.*|sub-.*")
+_NEARLY_SESSION = re.compile(r"(?is)ses(sion)?[-_ ]?\d.*|ses-.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +186,7 @@ class Dataset:
             elif _SUBJECT.fullmatch(entry.name):
                 yield from self._subject(entry)
             elif _NEARLY_SUBJECT.fullmatch(entry.name):
-                what, why = (
-                    "this folder is left out",
-                    "its name looks like a participant's but is not sub-<letters, digits>",
-                )
-                self.problems.append(Problem(entry.name, what, why, "rename it, or ignore this", "notice"))
+                self._leave_out(entry.name, "a participant's", "sub")
 
     def _subject(self, subject: os.DirEntry[str]) -> Iterator[DataFile]:
         for entry in self._entries(subject.path):
@@ -203,7 +200,13 @@ class Dataset:
                     else:
                         yield from self._file(inner, place, None)
             else:
+                if _NEARLY_SESSION.fullmatch(entry.name):
+                    self._leave_out(place, "a session's", "ses")
                 yield from self._datatype(entry, place)
+
+    def _leave_out(self, place: str, whose: str, key: str) -> None:
+        why = f"its name looks like {whose} but is not {key}-<letters, digits>"
+        self.problems.append(Problem(place, "this folder is left out", why, "rename it, or ignore this", "notice"))
 
     def _datatype(self, folder: os.DirEntry[str], place: str) -> Iterator[DataFile]:
         for entry in self._entries(folder.path):

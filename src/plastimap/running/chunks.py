@@ -15,6 +15,7 @@ GROUP = "0/"
 GROUP_RULES = (
     "all", "describe", "behaviour", "cohort", "group_masks", "glm", "families", "planted_vs_found", "study_report",
     "brainage_parcels", "brainage_means", "brainage_table", "brainage_train", "brainage_apply", "brainage_statistics",
+    "brainage_surfaces",
 )  # fmt: skip
 """Rules of the group level: what people gave is finished when they run, and is not planned again."""
 

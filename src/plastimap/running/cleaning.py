@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from plastimap.writing import STRAY, PathLike
 
@@ -50,8 +50,22 @@ def clean(out: PathLike) -> int:
     return freed
 
 
+def is_inside(file: str) -> bool:
+    """Whether a path counts from the output folder and stays in it."""
+    path = PurePosixPath(file)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in file
+
+
 def set_aside(out: PathLike, file: str) -> None:
-    """Keep a second name for a file that is going to be made again."""
+    """Keep a second name for a file that is going to be made again.
+
+    Raises
+    ------
+    ValueError
+        When the file is not one of the output folder: its namesake elsewhere would be replaced.
+    """
+    if not is_inside(file):
+        raise ValueError(f"{file} lies outside the output folder")
     kept = Path(out, SET_ASIDE, file)
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from plastimap.bids.plan import Study
 from plastimap.bids.problems import errors, format_problems
+from plastimap.paths import sidecar_of
 from plastimap.problems import EXIT_PROBLEMS
 from plastimap.running.chunks import GROUP, WHOLE, chunks_of
 from plastimap.running.engine import environment, snakemake_command
@@ -91,7 +92,9 @@ def _take(study: Study, out: Path) -> RunLock | None:
     except Busy as busy:
         print(busy, file=sys.stderr)
         return None
-    wanted = {*study.participant_targets, *study.group_targets}
+    files = [*study.participant_targets, *study.group_targets]
+    # Snakemake does not know the sidecars: those of images are what a job writes beside its outputs.
+    wanted = {*files, *(sidecar_of(file) for file in files if file.endswith(".nii.gz"))}
     for line in (room_line(study), *put_in_order(out, lock.left, wanted)):
         print(line, file=sys.stderr)
     return lock

@@ -23,6 +23,14 @@ RUN_VARIABLE = "PLASTIMAP_RUN"
 """Environment variable with the name of the run that a process belongs to."""
 
 
+LATEST = 1e11
+"""Seconds since 1970 that no clock of ours says: beyond them the calendar ends."""
+
+_TYPES: dict[str, Any] = {
+    "run": str, "started": (int, float), "planned": (int, float), "ended": (int, float, type(None)), "jobs": dict,
+}  # fmt: skip
+
+
 class Busy(RuntimeError):
     """Another run works in the folder; the message says which."""
 
@@ -92,8 +100,8 @@ def hold(out: PathLike) -> RunLock:
 def read_run(out: PathLike) -> dict[str, Any]:
     """What the run file says; empty where no run has been, or where it is torn."""
     try:
-        return json.loads((Path(out) / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _sound((Path(out) / RUN_FILE).read_bytes())
+    except OSError:
         return {}
 
 
@@ -128,11 +136,22 @@ def _busy(out: Path, content: Mapping[str, Any]) -> str:
 
 
 def _content(handle: int) -> dict[str, Any]:
+    return _sound(os.pread(handle, 1 << 20, 0))
+
+
+def _sound(text: bytes) -> dict[str, Any]:
+    """What a run file says, without what has another type than we gave it; empty where it is torn."""
     try:
-        found = json.loads(os.pread(handle, 1 << 20, 0))
-    except ValueError:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    sound = {key: value for key, value in found.items() if isinstance(value, _TYPES.get(key, object))}
+    jobs: Any = sound.get("jobs", {})
+    sound["jobs"] = {str(rule): count for rule, count in jobs.items() if isinstance(count, int)}
+    times = [key for key in ("started", "planned", "ended") if sound.get(key) and not 0 < sound[key] < LATEST]
+    return {key: value for key, value in sound.items() if key not in times}
 
 
 def _write(handle: int, content: Mapping[str, Any]) -> None:

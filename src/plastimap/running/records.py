@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from plastimap.jobs import MARK
 from plastimap.process import is_alive, process_from
+from plastimap.running.cleaning import is_inside
 from plastimap.writing import Fingerprint, PathLike, fingerprint
 
 LOGS = "logs"
@@ -37,6 +39,8 @@ class JobRecord:
         Why it failed.
     files : dict
         Path relative to the output folder → size and checksum, of a job that is done.
+    peak_mb : float or None
+        Most memory that a job that is done had, in MB; None where the system does not say.
     """
 
     log: str
@@ -45,6 +49,7 @@ class JobRecord:
     ended: float | None = None
     reason: str = ""
     files: dict[str, Fingerprint] = field(default_factory=dict, repr=False)
+    peak_mb: float | None = None
 
     @property
     def step(self) -> str:
@@ -137,16 +142,35 @@ def _read_record(log: Path, name: str) -> JobRecord | None:
     marks = dict(mark for line in lines if line.startswith(MARK) and (mark := _mark(line)))
     if "started" not in marks:
         return None
-    began = marks["started"].get("time")
+    began = _number(marks["started"].get("time"))
     if "done" in marks:
-        end = marks["done"]
-        files = {file: (int(size), str(check)) for file, (size, check) in end["files"].items()}
-        return JobRecord(name, "done", began, end["time"], files=files)
-    if "failed" in marks:
-        return JobRecord(name, "failed", began, marks["failed"]["time"], reason=marks["failed"]["reason"])
+        end, files = marks["done"], _files(marks["done"].get("files"))
+        if files is not None:
+            return JobRecord(name, "done", began, _number(end.get("time")), "", files, _number(end.get("peak_mb")))
+    elif "failed" in marks:
+        end = marks["failed"]
+        return JobRecord(name, "failed", began, _number(end.get("time")), str(end.get("reason", "")))
     process = process_from(marks["started"])
     gone = process is None or is_alive(process) is False
     return JobRecord(name, "interrupted" if gone else "running", began)
+
+
+def _files(content: object) -> dict[str, Fingerprint] | None:
+    """Files of a record of completion; None when it is torn, or names files outside the output folder."""
+    if not isinstance(content, dict):
+        return None
+    found: dict[str, Fingerprint] = {}
+    for file, known in content.items():
+        match known:
+            case [int(size), str(check)] if is_inside(str(file)):
+                found[str(file)] = (size, check)
+            case _:
+                return None
+    return found
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _mark(line: str) -> tuple[str, dict[str, Any]] | None:

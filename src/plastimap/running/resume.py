@@ -13,6 +13,7 @@ from typing import Any
 
 from plastimap.bids.problems import Problem
 from plastimap.jobs import SKEW_S
+from plastimap.paths import sidecar_of
 from plastimap.running.cleaning import REMAKEABLE, SET_ASIDE, remove_strays, set_aside
 from plastimap.running.engine import JOB_PREFIX, make_again, remove_engine_locks
 from plastimap.running.records import Broken, JobRecord, broken_files, read_records, since
@@ -48,9 +49,10 @@ def put_in_order(out: PathLike, left: Mapping[str, Any], wanted: Collection[str]
         said += [f"{strays} half-written files removed"] if strays else []
     records = [record for record in read_records(out) if record.state == "done"]
     broken = _untrusted(out, records, left)
+    wrote = {file: record for record in records for file in record.files}
     for one in broken:
         set_aside(out, one.file)
-        make_again(out, one.file)
+        _again(out, wrote[one.file])
         said.append(f"{one.file}: {one.what}; it is made again (the old one: {SET_ASIDE}/{one.file})")
     _renew_missing(out, records, wanted)
     kept = broken_files(out, records, content=False)
@@ -71,10 +73,16 @@ def _untrusted(out: PathLike, records: Sequence[JobRecord], left: Mapping[str, A
 def _renew_missing(out: PathLike, records: Sequence[JobRecord], wanted: Collection[str]) -> None:
     """Have jobs run again that lost one of the files that are wanted, and not all of them."""
     for record in records:
-        gone = [file for file in record.files if file in wanted and not Path(out, file).exists()]
-        rest = [file for file in record.files if file.partition("/")[0] not in REMAKEABLE and Path(out, file).exists()]
-        if gone and rest:
-            make_again(out, rest[0])
+        if any(file in wanted and not Path(out, file).exists() for file in record.files):
+            _again(out, record)
+
+
+def _again(out: PathLike, record: JobRecord) -> None:
+    """Have a job run again, by those of its files that Snakemake knows: not by the sidecars of images."""
+    sidecars = {sidecar_of(file) for file in record.files if file.endswith(".nii.gz")}
+    for file in record.files.keys() - sidecars:
+        if file.partition("/")[0] not in REMAKEABLE and Path(out, file).exists():
+            make_again(out, file)
 
 
 def _cancel_jobs(run: str) -> list[str]:

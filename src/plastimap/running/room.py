@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from plastimap.bids.plan import Scan, Study
+from plastimap.bids.plan import Study
 from plastimap.bids.problems import Problem
 from plastimap.paths import TISSUES
+from plastimap.planning.scans import Scan
 from plastimap.writing import PathLike
 
 BYTES_PER_VOXEL = 4 * 0.75

@@ -14,8 +14,10 @@ import pytest
 
 from plastimap.jobs import MARK
 from plastimap.process import Process, is_alive, process_from, this_process
-from plastimap.running.cleaning import SET_ASIDE, clean, remove_strays, strays
+from plastimap.running.cleaning import SET_ASIDE, clean, remove_strays, set_aside, strays
+from plastimap.running.lock import hold
 from plastimap.running.records import broken_files, read_records
+from plastimap.running.resume import put_in_order
 from plastimap.running.status import format_status, read_status, step_of
 
 JOB = """
@@ -49,6 +51,8 @@ def test_a_job_that_is_done_tells_its_files(tmp_path: Path) -> None:
     (record,) = read_records(tmp_path)
     assert (record.state, record.step, record.name) == ("done", "mpm", "mpm sub-01_ses-01")
     assert record.files["sub-01/R1.txt"][0] == 10
+    # An interpreter with our packages: more than 10 MB, less than 1 GB.
+    assert record.peak_mb is None or 10 < record.peak_mb < 1000
     assert broken_files(tmp_path, [record], content=True) == []
 
 
@@ -65,6 +69,44 @@ def test_a_file_that_changed_is_found(tmp_path: Path, content: str, found_by_siz
     assert bool(broken_files(tmp_path, records, content=False)) == found_by_size
     (broken,) = broken_files(tmp_path, records, content=True)
     assert (broken.file, broken.by_hand) == ("sub-01/R1.txt", False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", '{"time": 1}', '{"files": 3}', '{"files": {"a": null}}', '{"files": {"a": ["x", 1]}}', "[]", "3",
+     '{"files": {"": [1, "x"]}}', '{"files": {"../kept": [1, "x"]}}', '{"files": {"OUTSIDE": [1, "x"]}}',
+     '{"files": {"a\\u0000": [1, "x"]}}'],
+)  # fmt: skip
+def test_a_record_that_is_torn_or_names_files_elsewhere_counts_for_nothing(tmp_path: Path, content: str) -> None:
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    kept.write_text("somebody's own")
+    file = log(out, "mpm/sub-01.log", started(Process("elsewhere", 1)))
+    with open(file, "a") as stream:
+        stream.write(f"{MARK}done {content.replace('OUTSIDE', str(kept))}\n")
+    (record,) = read_status(out).records
+    assert (record.state, record.files) == ("interrupted", {})
+    put_in_order(out, {"started": 0}, set())
+    assert kept.read_text() == "somebody's own"
+
+
+@pytest.mark.parametrize("place", ["/x/kept", "../kept", "a/../../kept", "", "."])
+def test_nothing_outside_is_set_aside(tmp_path: Path, place: str) -> None:
+    with pytest.raises(ValueError, match="outside the output folder"):
+        set_aside(tmp_path / "out", place)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content", ["null", "[]", "3", '{"jobs": [1]}', '{"jobs": {"a": "x"}}', '{"started": "x", "pid": 1, "host": 3}',
+                '{"started": 1e999, "planned": -1e999, "ended": 1e999}', "\0", "{" * 100000],
+)  # fmt: skip
+def test_a_run_file_of_other_content_is_no_obstacle(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".plastimap").mkdir()
+    (tmp_path / ".plastimap/run.json").write_text(content)
+    format_status(read_status(tmp_path), tmp_path)
+    lock = hold(tmp_path)
+    put_in_order(tmp_path, lock.left, set())
+    lock.release()
 
 
 def test_a_file_edited_later_is_somebodys_own(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64decode
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_after_a_cut_strays_and_locks_go_and_damaged_files_are_made_again(tmp_pa
     assert any("1 half-written" in line for line in said)
     assert not locks.exists()
     assert (tmp_path / ".plastimap/set-aside/a.txt").read_text() == "12"
-    assert len(list((tmp_path / ".snakemake/incomplete").iterdir())) == 1
+    assert marked(tmp_path) == {"a.txt", "b.txt"}
     # Without a cut, a file changed later is somebody's own work.
     os.utime(tmp_path / "a.txt", (time.time() + 99, time.time() + 99))
     assert put_in_order(tmp_path, {}, set()) == ["a.txt: changed after it was made; it is kept"]
@@ -107,7 +108,26 @@ def test_a_lost_file_has_its_job_run_again(tmp_path: Path) -> None:
     put_in_order(tmp_path, {}, set())
     assert not (tmp_path / ".snakemake").exists()
     put_in_order(tmp_path, {}, {"a.txt"})
-    assert len(list((tmp_path / ".snakemake/incomplete").iterdir())) == 1
+    assert marked(tmp_path) == {"b.txt"}
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_a_sidecar_has_its_job_run_again_by_a_file_that_snakemake_knows(tmp_path: Path, how: str) -> None:
+    job = "from plastimap.jobs import job_log\nfrom plastimap.writing import write_text\n"
+    job += "with job_log('logs/mpm/sub-01.log'):\n    write_text('a.json', '{}')\n    write_text('a.nii.gz', '456')\n"
+    subprocess.run([sys.executable, "-c", job], cwd=tmp_path, check=True)
+    before = (tmp_path / "a.json").stat()
+    (tmp_path / "a.json").unlink()
+    if how == "damaged":
+        (tmp_path / "a.json").write_text("{")
+        os.utime(tmp_path / "a.json", ns=(before.st_atime_ns, before.st_mtime_ns))
+    put_in_order(tmp_path, {}, {"a.json", "a.nii.gz"})
+    assert marked(tmp_path) == {"a.nii.gz"}
+
+
+def marked(out: Path) -> set[str]:
+    """Files that Snakemake is told to make again."""
+    return {urlsafe_b64decode(file.name).decode() for file in (out / ".snakemake/incomplete").iterdir()}
 
 
 @pytest.mark.parametrize("name", ["a.txt", "sub-01/ses-01/anat/" + "x" * 180 + ".nii.gz", "ü/µ.txt"])
