@@ -75,8 +75,8 @@ def test_no_change_gives_no_change(phantom):
     sessions = [session_of(phantom, pose=pose, seed=20 + i) for i, pose in enumerate(POSES[:2])]
     result = midpoint([volume for volume, _ in sessions], masks=[mask for _, mask in sessions])
     change = np.log(result.jacobians[0]) - np.log(result.jacobians[1])
-    # Under four seeds of noise the mean lies between -.005 and 0 in this brain of 9,500 voxels of 3 mm, by chance and by
-    # what the two poses' interpolation leaves; a real head at 2 mm is judged by bench/space_retest.py.
+    # With four seeds of noise the mean lies between -.005 and 0 in this brain of 9,500 voxels of 3 mm, by chance and
+    # by what the two poses' interpolation leaves; a real head at 2 mm is judged by bench/space_retest.py.
     assert abs(change[result.mask].mean()) < 0.008
     assert change[result.mask].std() < 0.03
 
