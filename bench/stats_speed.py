@@ -98,9 +98,13 @@ def enhancement(mask: NDArray[np.bool_], rng: np.random.Generator) -> list[Row]:
     volume = np.where(mask, field / field[mask].std(), 0.0)
     nearby, values = neighbours(mask, reach=1), volume[mask]
     tfce(values, nearby)
-    mine, exact = cpu(lambda: [tfce(values, nearby) for _ in range(5)][-1])
-    structure = ndimage.generate_binary_structure(3, 1)
-    theirs, _ = cpu(lambda: calculate_tfce(volume[..., None], structure, two_sided_test=False))
+    structure, exact = ndimage.generate_binary_structure(3, 1), tfce(values, nearby)
+    own, other = list[float](), list[float]()
+    for _ in range(5):
+        # By turns, so that a busy moment of the machine does not fall on one of them alone.
+        own.append(cpu(lambda: [tfce(values, nearby) for _ in range(5)])[0] / 5)
+        other.append(cpu(lambda: calculate_tfce(volume[..., None], structure, two_sided_test=False))[0])
+    mine, theirs = float(np.median(own)), float(np.median(other))
     brute = np.zeros(mask.shape)
     step = values.max() / 1000
     for h in (np.arange(1000) + 0.5) * step:
@@ -111,16 +115,14 @@ def enhancement(mask: NDArray[np.bool_], rng: np.random.Generator) -> list[Row]:
     agreement = 1 - float(np.corrcoef(exact, brute[mask])[0, 1])
     shared = {
         "what": f"TFCE, {values.size} voxels, per map",
-        "ours_s": mine / 5,
+        "ours_s": mine,
         "agreement": agreement,
         "agreement_limit": 1e-4,
     }
-    rows = [shared | {"peer": "nilearn", "peer_s": theirs, "ratio": theirs / (mine / 5), "wanted": 50.0}]
+    rows = [shared | {"peer": "nilearn", "peer_s": theirs, "ratio": theirs / mine, "wanted": 50.0}]
     if shutil.which("mrclusterstats"):
         seconds = mrtrix(mask, rng)
-        rows.append(
-            shared | {"peer": "mrclusterstats", "peer_s": seconds, "ratio": seconds / (mine / 5), "wanted": 10.0}
-        )
+        rows.append(shared | {"peer": "mrclusterstats", "peer_s": seconds, "ratio": seconds / mine, "wanted": 10.0})
     return rows
 
 

@@ -99,30 +99,28 @@ def tfce(values: NDArray[np.floating], nearby: NDArray[np.int32]) -> NDArray[np.
     ndarray, shape (n_voxels,)
         0 outside.
     """
-    out = np.zeros(values.size)
     short = np.asarray(values, dtype=np.float32)
-    inside = np.flatnonzero(short > 0).astype(np.int32)
-    order = _descending(short[inside].view(np.uint32))
-    voxels = inside[order]
-    joined, size = _join(_earlier_neighbours(voxels, nearby))
-    out[voxels] = _integrals(short[voxels], joined, size)
-    return out
+    voxels = _descending(short, short.view(np.uint32))
+    return _integrals(short, voxels, *_join(_earlier_neighbours(voxels, nearby)))
 
 
 @_compiled
-def _descending(keys: Any) -> Any:
-    """Positions of keys from the largest to the smallest; equal ones keep their order.
+def _descending(values: Any, bits: Any) -> Any:
+    """Positions of positive values from the largest to the smallest; equal ones keep their order.
 
     The bits of positive float32 numbers sort as the numbers do. Counting sort by 11, 11 and 10 bits: several times
     faster than a comparison sort, which would take as long as all the rest.
     """
-    n = keys.size
+    inside, keys, n = np.empty(values.size, np.int32), np.empty(values.size, np.uint32), 0
     places = np.zeros((3, 2048), np.int32)
-    for i in range(n):
-        key = ~keys[i]
-        places[0, key & 2047] += 1
-        places[1, (key >> 11) & 2047] += 1
-        places[2, key >> 22] += 1
+    for voxel in range(values.size):
+        if values[voxel] > 0:
+            key = ~bits[voxel]
+            inside[n], keys[n] = voxel, key
+            n += 1
+            places[0, key & 2047] += 1
+            places[1, (key >> 11) & 2047] += 1
+            places[2, key >> 22] += 1
     for i in range(3):
         total = 0
         for digit in range(2048):
@@ -133,11 +131,11 @@ def _descending(keys: Any) -> Any:
     for i in range(3):
         own = places[i]
         for position in here:
-            digit = (~keys[position] >> np.uint32(11 * i)) & 2047
+            digit = (keys[position] >> np.uint32(11 * i)) & 2047
             there[own[digit]] = position
             own[digit] += 1
         here, there = there, here
-    return here
+    return inside[here]
 
 
 @_compiled
@@ -201,18 +199,18 @@ def _join(near: Any) -> Any:
 
 
 @_compiled
-def _integrals(heights: Any, joined: Any, size: Any) -> Any:
-    """Integrals of descending heights: each voxel's own part, and that of what it is joined to."""
-    n = heights.size
-    cube, extent, total = np.zeros(n + 1), np.empty(n), np.zeros(n + 1)
+def _integrals(values: Any, voxels: Any, joined: Any, size: Any) -> Any:
+    """Integrals of values in descending order: each voxel's own part, and that of what it is joined to."""
+    n = voxels.size
+    cube, total, out = np.zeros(n + 1), np.zeros(n + 1), np.zeros(values.size)
     for k in range(n):
-        height = np.float64(heights[k])
+        height = np.float64(values[voxels[k]])
         cube[k] = height * height * height / 3
-        extent[k] = np.sqrt(np.float64(size[k]))
     for k in range(n - 1, -1, -1):
         # -1, nothing, is the last: height 0.
-        total[k] = total[joined[k]] + extent[k] * (cube[k] - cube[joined[k]])
-    return total[:n]
+        total[k] = total[joined[k]] + np.sqrt(np.float64(size[k])) * (cube[k] - cube[joined[k]])
+        out[voxels[k]] = total[k]
+    return out
 
 
 @_vectorised
