@@ -4,10 +4,15 @@
                                 [--json FILE] [--check]
 
 CPU seconds, one thread each; compiled functions are warmed first. Peers: nilearn's ``permuted_ols`` and its TFCE,
-MRtrix3's ``mrclusterstats`` (where installed), statsmodels' ``MixedLM``. Run it with OMP_NUM_THREADS=1.
+MRtrix3's ``mrclusterstats`` (where installed), statsmodels' ``MixedLM``.
 """
 
 from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
 
 import resource
 import shutil

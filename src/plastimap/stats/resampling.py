@@ -75,6 +75,9 @@ def _distinct(first: NDArray[Any], draw: Callable[[], NDArray[Any]], count: int)
     return np.stack(list(found.values()))
 
 
+Turned = tuple[NDArray[np.floating], NDArray[np.floating]]
+
+
 @dataclass(frozen=True)
 class Exchange:
     """A model ready to be fitted to exchanged data.
@@ -102,10 +105,17 @@ class Exchange:
 
     def images(self, orders: NDArray[np.intp], signs: NDArray[np.float64]) -> NDArray[np.floating]:
         """Compute t or F after exchanges, shape (k, n_voxels)."""
-        k = len(orders)
-        effects = self._project(self.effect, orders, signs)
-        nuisance = self._project(self.nuisance, orders, signs)
-        out = np.empty((k, self.residuals.shape[1]), dtype=self.residuals.dtype)
+        return self.images_along(self.turned(orders, signs))
+
+    def turned(self, orders: NDArray[np.intp], signs: NDArray[np.float64]) -> Turned:
+        """Directions of effect and nuisance, exchanged the other way round in place of the data: (k, rows, n) each."""
+        kind = self.residuals.dtype
+        return _turned(self.effect, orders, signs, kind), _turned(self.nuisance, orders, signs, kind)
+
+    def images_along(self, turned: Turned) -> NDArray[np.floating]:
+        """Compute t or F from exchanged directions, shape (k, n_voxels)."""
+        effects, nuisance = (self._along(directions) for directions in turned)
+        out = np.empty((len(effects), self.residuals.shape[1]), dtype=self.residuals.dtype)
         if self.kind == "t":
             t_images(effects[:, 0], nuisance, self.squares, self.dof, out)
         else:
@@ -116,16 +126,18 @@ class Exchange:
         """The same for some of the voxels."""
         return replace(self, residuals=self.residuals[:, columns], squares=self.squares[columns])
 
-    def _project(
-        self, directions: NDArray[np.float64], orders: NDArray[np.intp], signs: NDArray[np.float64]
-    ) -> NDArray[np.floating]:
-        """Directions' products with exchanged residuals, shape (k, rows, n_voxels)."""
-        k, rows, n = len(orders), len(directions), self.residuals.shape[0]
-        # Instead of the data, the directions are exchanged, the other way round.
-        weights = np.zeros((k, rows, n), dtype=self.residuals.dtype)
-        places = np.broadcast_to(orders[:, None, :], weights.shape)
-        np.put_along_axis(weights, places, directions[None] * signs[:, None, :], axis=2)
-        return (weights.reshape(k * rows, n) @ self.residuals).reshape(k, rows, self.residuals.shape[1])
+    def _along(self, directions: NDArray[np.floating]) -> NDArray[np.floating]:
+        k, rows, n = directions.shape
+        return (directions.reshape(k * rows, n) @ self.residuals).reshape(k, rows, self.residuals.shape[1])
+
+
+def _turned(
+    directions: NDArray[np.float64], orders: NDArray[np.intp], signs: NDArray[np.float64], kind: np.dtype[Any]
+) -> NDArray[np.floating]:
+    found = np.zeros((len(orders), *directions.shape), dtype=kind)
+    places = np.broadcast_to(orders[:, None, :], found.shape)
+    np.put_along_axis(found, places, directions[None] * signs[:, None, :], axis=2)
+    return found
 
 
 @dataclass(frozen=True)
@@ -399,17 +411,18 @@ def height_distributions(
     count = len(scheme.orders)
     chunk = max(int(CACHE_BYTES / (4 * count)), 16)
     single = replace(model, residuals=model.residuals.astype(np.float32), squares=model.squares.astype(np.float32))
+    turned = single.turned(scheme.orders, scheme.signs)
     found: dict[tuple[str, str], Nulls] = {}
     for side in dict.fromkeys(side for side, _ in searches):
-        turned = {key: search.sign for key, search in searches.items() if key[0] == side}
-        columns = searches[next(iter(turned))].lattice.columns
+        directions = {key: search.sign for key, search in searches.items() if key[0] == side}
+        columns = searches[next(iter(directions))].lattice.columns
         high, low = np.full(count, -np.inf), np.full(count, np.inf)
         for start in range(0, columns.size, chunk):
-            extremes(single.part(columns[start : start + chunk]).images(scheme.orders, scheme.signs), high, low)
+            extremes(single.part(columns[start : start + chunk]).images_along(turned), high, low)
         # The data themselves once more, in double precision.
         first = model.part(columns).images(scheme.orders[:1], scheme.signs[:1])
         high[0], low[0] = first.max(), first.min()
-        for key, sign in turned.items():
+        for key, sign in directions.items():
             found[key] = Nulls(*((high, high) if sign > 0 else (-low, -low)))
     return found
 
