@@ -171,15 +171,13 @@ def fit_lines(
     sums, step = np.empty((n_contrasts, 5, BLOCK), dtype=SINGLE), np.empty((n_contrasts + 1, BLOCK), dtype=SINGLE)
     weights, row = np.empty((n_contrasts, BLOCK), dtype=SINGLE), np.empty(BLOCK, dtype=SINGLE)
     gaps, squares = np.empty((len(times), BLOCK), dtype=SINGLE), np.empty((n_contrasts, BLOCK), dtype=SINGLE)
-    invalid = np.empty(BLOCK, dtype=SINGLE)
     n_invalid: Any = 0
     for start in range(0, n_voxels, BLOCK):
         stop = start + BLOCK
         sums[:] = 0.0
-        invalid[:] = 0.0
         for e in range(len(times)):
             own, t = sums[contrast[e]], SINGLE(times[e] - centre[contrast[e]])
-            _take_logs(signals[e, start:stop], t, logs[e], invalid, own[3], own[4])
+            _take_logs(signals[e, start:stop], t, logs[e], own[3], own[4])
         for c in range(n_contrasts):
             sums[c, 0, :] = counts[c]
             sums[c, 2, :] = time_squares[c]
@@ -200,12 +198,11 @@ def fit_lines(
             shared_slope(sums, first, step)
             line += step
         _square_gaps(signals, start, times, contrast, step, line, gaps, squares)
-        _store(line[n_contrasts], invalid, rate[start:stop])
+        n_invalid += _store(line[n_contrasts], rate[start:stop])
         for c in range(n_contrasts):
             _signal_and_rms(line[c], squares[c], counts[c])
-            _store(line[c], invalid, intercepts[c, start:stop])
-            _store(squares[c], invalid, rms[c, start:stop])
-        n_invalid += np.count_nonzero(invalid)
+            _store(line[c], intercepts[c, start:stop])
+            _store(squares[c], rms[c, start:stop])
     return n_invalid
 
 
@@ -229,16 +226,14 @@ def contrast_times(times: Array, contrast: Array, n_contrasts: int) -> tuple[Arr
 
 
 @njit(**_INLINE)
-def _take_logs(signal: Array, t: Any, logs: Array, invalid: Array, y0: Array, y1: Array) -> None:
-    """Logarithms of one echo, and their sums with 1 and t."""
+def _take_logs(signal: Array, t: Any, logs: Array, y0: Array, y1: Array) -> None:
+    """Logarithms of one echo, and their sums with 1 and t; NaN, which then spreads to all of the voxel's fit."""
     for v in range(BLOCK):
         s = signal[v]
-        usable = (s >= LEAST) & (s < SINGLE(np.inf))
-        invalid[v] += SINGLE(0) if usable else ONE
-        y = _log(s if usable else ONE)
+        y = _log(s) if (s >= LEAST) & (s < SINGLE(np.inf)) else np.nan
         logs[v] = y
-        y0[v] += y
-        y1[v] += y * t
+        y0[v] += SINGLE(y)
+        y1[v] += SINGLE(y) * t
 
 
 @njit(**_INLINE)
@@ -371,9 +366,13 @@ def _signal_and_rms(intercept: Array, squares: Array, count: float) -> None:
 
 
 @njit(**_INLINE)
-def _store(row: Array, invalid: Array, target: Array) -> None:
+def _store(row: Array, target: Array) -> int:
+    """Store a row in single precision; how many of its values are none."""
+    n_nan: Any = 0
     for v in range(BLOCK):
-        target[v] = SINGLE(row[v]) if invalid[v] == SINGLE(0) else SINGLE(np.nan)
+        target[v] = SINGLE(row[v])
+        n_nan += int(row[v] != row[v])
+    return n_nan
 
 
 @njit(**OPTIONS)
