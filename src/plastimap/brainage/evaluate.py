@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.brainage.intervals import YOUNG
-from plastimap.brainage.model import Settings, apply, train, with_local_controls
+from plastimap.brainage.model import Settings, apply, fit_model, with_local_controls
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.results import long_table
 from plastimap.brainage.tables import ParcelTable
@@ -93,7 +93,7 @@ def cross_validate(
     for number, (training, test) in enumerate(splits(table, scheme, folds=folds, seed=seed)):
         drawn = np.random.default_rng([seed, number]).permutation(test)
         compared = table.rows(np.sort(drawn[most:]))
-        model = train(table.rows(training), fitted)
+        model = fit_model(table.rows(training), fitted)
         for count in controls:
             known = with_local_controls(model, table.rows(drawn[:count])) if count else model
             judged = compared if count else table.rows(test)

@@ -139,6 +139,11 @@ def train(table: ParcelTable, settings: Settings = Settings()) -> BrainAgeModel:
     people = table.people["participant_id"].nunique()
     if people < FEWEST:
         raise BrainageProblem(f"{people} people are too few to train on; {FEWEST} at least, some hundreds for use")
+    return fit_model(table, settings)
+
+
+def fit_model(table: ParcelTable, settings: Settings) -> BrainAgeModel:
+    """Train on however many people: a fold has fewer than the table that it comes from."""
     covariates = table.covariates(settings.covariates)
     usual = _means(covariates, settings.covariates)
     covariates = np.where(np.isfinite(covariates), covariates, usual)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from plastimap.brainage.evaluate import cross_validate
 from plastimap.brainage.model import BrainAgeModel, Settings, apply, train, with_local_controls
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.results import long_table
@@ -134,6 +135,12 @@ def test_few_controls_warn_and_change_nothing(healthy: ParcelTable, others: Parc
 def test_too_few_people_are_refused(healthy: ParcelTable) -> None:
     with pytest.raises(BrainageProblem, match="too few"):
         train(healthy.rows(np.arange(39)))
+
+
+def test_folds_may_have_fewer_people_than_a_model(healthy: ParcelTable) -> None:
+    few = healthy.rows(np.arange(42))
+    found = cross_validate(few, Settings(method="ridge"), "random")
+    assert found["participant_id"].nunique() == 42
 
 
 def test_a_missing_covariate_is_named(healthy: ParcelTable) -> None:
