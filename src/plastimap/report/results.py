@@ -114,7 +114,7 @@ def shape_table(shown: pd.DataFrame, courses: pd.DataFrame | None) -> Table | No
         mine = courses
         for key in CLUSTER_KEY:
             mine = mine[mine[key].astype(str) == str(one[key])]
-        if len(mine) < 2:
+        if len(mine) < 2 or not _told_by_shapes(one, mine):
             continue
         ordered = mine.sort_values("delta_aic", kind="stable")
         by_bic = mine.sort_values("bic", kind="stable")["course"]
@@ -129,6 +129,15 @@ def shape_table(shown: pd.DataFrame, courses: pd.DataFrame | None) -> Table | No
             }
         )
     return make_table(pd.DataFrame(rows), caption="Shape of change in these clusters") if rows else None
+
+
+def _told_by_shapes(cluster: pd.Series, courses: pd.DataFrame) -> bool:
+    """Whether the shapes that were compared can describe what the cluster shows.
+
+    Three days cannot tell a parabola from none, and what goes with learning is no shape of a group.
+    """
+    bent = cluster["term"] == "quadratic" and "quadratic" not in set(courses["course"])
+    return not bent and parse_contrast(str(cluster["test"]), name="").column is None
 
 
 def preservation_table(study: StudyInputs) -> Table | None:

@@ -73,15 +73,21 @@ def test_shapes_meet_their_cluster() -> None:
         "bic": [5.0, 3.0, 9.0, 4.0, 1.0],
         "delta_aic": [0.0, 1.0, 6.0, 0.0, 0.0], "weight": [0.62, 0.38, 0.05, 0.95, 1.0],
     })  # fmt: skip
-    table = shape_table(clusters(), courses)
+    found = clusters().assign(test="a > b")
+    table = shape_table(found, courses)
     assert table is not None
     # The third cluster has one shape only: nothing to compare.
     assert [row[2:] for row in table.rows] == [
         ("linear", "none", "linear 0.62, none 0.38"),
         ("quadratic", "quadratic", "quadratic 0.95, none 0.05"),
     ]
-    assert shape_table(clusters(), courses[courses["cluster"] == 3]) is None
-    assert shape_table(clusters(), None) is None
+    assert shape_table(found, courses[courses["cluster"] == 3]) is None
+    assert shape_table(found, None) is None
+    # Not among those compared, or no shape of a group at all.
+    bent = shape_table(found.assign(term="quadratic"), courses)
+    assert bent is not None
+    assert len(bent.rows) == 1
+    assert shape_table(found.assign(test="csr_percent_delta in a <> 0"), courses) is None
 
 
 def test_preservation_is_shown_where_it_was_asked_for() -> None:
