@@ -31,6 +31,7 @@ import numpy as np
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parent))
+from dwi_finish import finish
 from dwi_phantoms import MovingPhantom, moving_phantom, rotation_of
 
 from plastimap.denoise import denoise_mppca
@@ -217,11 +218,7 @@ def main() -> int:
         results["real"] = score_real(options.real)
         for name, row in results["real"].items():
             print(f"  {name:28}" + "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for words in problems:
-        print("missed", words)
-    return int(options.check and bool(problems))
+    return finish(options, results, problems)
 
 
 if __name__ == "__main__":

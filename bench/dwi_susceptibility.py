@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
+from dwi_finish import finish
 from dwi_phantoms import FREE_WATER, rotation, scheme, smooth_fields
 from scipy import ndimage
 
@@ -365,11 +366,7 @@ def main() -> int:
         print(title)
         for name, row in rows.items():
             print(f"  {name:34}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for words in problems:
-        print("missed", words)
-    return int(options.check and bool(problems))
+    return finish(options, results, problems)
 
 
 if __name__ == "__main__":

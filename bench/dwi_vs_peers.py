@@ -30,6 +30,7 @@ os.environ.update(THREADS)
 import nibabel as nib
 
 sys.path.insert(0, str(Path(__file__).parent))
+from dwi_finish import finish
 from dwi_phantoms import Phantom, denoising_phantom, ellipsoid, ringing_phantom
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -309,11 +310,7 @@ def main() -> int:
         results[seed] = run_seed(seed, quick=options.quick)
         print(f"seed {seed}\n{table(results[seed])}", flush=True)
         problems += [f"seed {seed}: {words}" for words in missed(results[seed])]
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for words in problems:
-        print("missed", words)
-    return int(options.check and bool(problems))
+    return finish(options, results, problems)
 
 
 if __name__ == "__main__":

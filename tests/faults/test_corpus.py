@@ -56,16 +56,7 @@ def outside(folder: Path) -> dict[str, int]:
 @pytest.fixture
 def whole(make: StudyMaker) -> StudyMaker:
     """Two people × two sessions of everything, without an error."""
-    make.table("participants.tsv", "participant_id group age", "sub-01 A 30", "sub-02 B 41.5")
-    for person in ("sub-01", "sub-02"):
-        make.table(f"{person}/{person}_sessions.tsv", "session_id day", "ses-01 0", "ses-02 28")
-        for session in ("ses-01", "ses-02"):
-            scan = f"{person}_{session}"
-            make.mpm(scan)
-            make.b1(scan)
-            make.dwi(scan)
-            make.t1w(scan)
-    return make
+    return make.everything()
 
 
 @pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)

@@ -80,6 +80,19 @@ class StudyMaker:
         """The shipped defaults with `changes`; the tests that want its problems load it themselves."""
         return load_config({"bids_dir": str(self.root), **changes})[0]
 
+    def everything(self) -> StudyMaker:
+        """Two people × two sessions of every kind of data; returns this maker."""
+        self.table("participants.tsv", "participant_id group age", "sub-01 A 30", "sub-02 B 41.5")
+        for person in ("sub-01", "sub-02"):
+            self.table(f"{person}/{person}_sessions.tsv", "session_id day", "ses-01 0", "ses-02 28")
+            for session in ("ses-01", "ses-02"):
+                scan = f"{person}_{session}"
+                self.mpm(scan)
+                self.b1(scan)
+                self.dwi(scan)
+                self.t1w(scan)
+        return self
+
 
 @pytest.fixture
 def make(tmp_path: Path) -> StudyMaker:
@@ -89,13 +102,4 @@ def make(tmp_path: Path) -> StudyMaker:
 @pytest.fixture
 def study(make: StudyMaker) -> StudyMaker:
     """Two people × two sessions with everything, without a single error."""
-    make.table("participants.tsv", "participant_id group age", "sub-01 A 30", "sub-02 B 41.5")
-    for person in ("sub-01", "sub-02"):
-        make.table(f"{person}/{person}_sessions.tsv", "session_id day", "ses-01 0", "ses-02 28")
-        for session in ("ses-01", "ses-02"):
-            scan = f"{person}_{session}"
-            make.mpm(scan)
-            make.b1(scan)
-            make.dwi(scan)
-            make.t1w(scan)
-    return make
+    return make.everything()
