@@ -1,10 +1,13 @@
 """Compiled inner loops of the fits to multi-echo signals.
 
 Voxels lie side by side in memory, so that the loops over them run on vector units. numba has no vectorised logarithm
-and exponential without Intel's library; those below are the usual argument reductions with polynomials: the logarithm
-good to 3e-14 (absolute), the exponential to 1e-14, and one in single precision for weights, which need no more, to 5e-7
-(relative). Logarithms and lines are kept in double precision; what a fit adds to the line of the one before is small
-and is found in single precision, from residuals. Everything runs in one thread: scans run side by side instead.
+and exponential without Intel's library; those below are the usual argument reductions with polynomials.
+
+A line is found twice. The first one, from logarithms in single precision, only has to be near. What the signals leave
+of it is then found in full: a signal over its prediction, less 1, is worked out in double precision and is small, so
+that its logarithm needs no more than single precision; and the prediction goes from echo to echo by one product. What
+weighted fits add to the line comes from these residuals. Only where a signal is far from its line (noise) are
+logarithms taken in double precision. Everything runs in one thread: scans run side by side instead.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import carray, njit, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic
 
 Array = Any
@@ -24,16 +27,11 @@ ONE, HALF = SINGLE(1), SINGLE(0.5)
 BLOCK = 512
 """Voxels worked on at once: what is kept of their echoes stays in the processor's nearer caches."""
 
-NEAR = SINGLE(0.3)
-"""Residual of a logarithm up to which a short series gives the residual of the signal."""
+BLOCK_BYTES = 4 * BLOCK
+CACHE_LINE = 64
 
-ROBUST_ROUNDS = 15
-"""Reweightings of the robust fit; Tukey's weights settle sooner."""
-
-TUKEY = 4.685
-"""Residuals beyond so many standard deviations have no weight (95 % efficiency without outliers)."""
-
-SD_PER_MAD = 1.4826
+NEAR = SINGLE(0.29)
+"""Residual of a logarithm up to which short series give logarithm and exponential."""
 
 LN2_HIGH = 6.93147180369123816490e-01
 LN2_LOW = 1.90821492927058770002e-10
@@ -54,6 +52,12 @@ DOWN, UP = SINGLE(1 / THIRD), SINGLE(THIRD)
 LOG_DOWN, LOG_UP = float(np.log(np.float64(DOWN))), float(np.log(np.float64(UP)))
 FAR_UP, FAR_DOWN = SINGLE(SIXTH), SINGLE(1 / SIXTH)
 
+NEAR_LOG_SERIES = tuple(SINGLE(c) for c in (
+    0.3333332857677281, -0.2500029709543931, 0.20001473480079238, -0.16642218610844495, 0.1420199096357675,
+    -0.12972435295402576, 0.12714018467872532, -0.08103168168878179,
+))  # fmt: skip
+"""Chebyshev fit of (ln(1 + f) − f + f²/2)/f³ for 1 + f between √½ and √2; the logarithm is off by 2.4e-8 of itself."""
+
 SQRT_HALF = np.int32(0x3F3504F3)
 """Bits of √½ in single precision: mantissas below it are doubled."""
 
@@ -62,13 +66,13 @@ MANTISSA = np.int32(0x007FFFFF)
 LEAST = SINGLE(np.finfo(np.float32).tiny)
 """A signal below the smallest normal number is none."""
 
-# For the exponential in single precision.
-LN2_HIGH_32, LN2_LOW_32 = SINGLE(0.693145751953125), SINGLE(1.42860682030941723212e-6)
+# For logarithm and exponential in single precision.
+LN2_32, LN2_HIGH_32, LN2_LOW_32 = SINGLE(LN2), SINGLE(0.693145751953125), SINGLE(1.42860682030941723212e-6)
 LOG2_E_32, ROUND_32, LARGEST_32 = SINGLE(LOG2_E), SINGLE(12582912.0), SINGLE(87.0)
 EXPONENT_AT, EXPONENT_BIAS = np.int32(23), np.int32(127)
 MOST_WEIGHT = SINGLE(1e30)
 
-SAME_STEP = 1e-9
+SAME_STEP = 1e-15
 """Steps from echo to echo that differ by less (in seconds) are one and the same."""
 
 EXP_SERIES = tuple(SINGLE(1 / c) for c in (6, 24, 120, 720, 5040))
@@ -93,6 +97,36 @@ _bits_32 = _cast(types.float32, types.int32, ir.IntType(32))
 _single = _cast(types.int32, types.float32, ir.FloatType())
 
 
+@intrinsic
+def _pointer(_context: Any, address: Any) -> Any:
+    """The float32 at an address."""
+
+    def code(_c: Any, builder: Any, _s: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(address), code
+
+
+@intrinsic
+def _ask_for(_context: Any, address: Any) -> Any:
+    """Have the processor fetch what lies at an address; it is read in a while, a few times."""
+
+    def code(context: Any, builder: Any, _s: Any, args: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        builder.call(prefetch, [builder.inttoptr(args[0], pointer), number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(address), code
+
+
+@njit(**_INLINE)
+def _row(address: Any) -> Array:
+    """The block of voxels that begins at an address."""
+    return carray(_pointer(address), (BLOCK,))  # pyright: ignore[reportCallIssue]
+
+
 @njit(**_INLINE)
 def _log(x: Any) -> float:
     """Natural logarithm of a positive, normal float32, in double precision."""
@@ -111,6 +145,25 @@ def _log(x: Any) -> float:
     high = (a[8] + f * a[9]) + g * a[10]
     h = g * g
     return (np.float64(k) * LN2 - removed) + f * (low + h * (middle + h * high))
+
+
+@njit(**_INLINE)
+def _log_near_1(f: Any) -> Any:
+    """ln(1 + f) in single precision, for f between −.293 and .414; good to 1e-7 (relative)."""
+    a = NEAR_LOG_SERIES
+    g = f * f
+    low = (a[0] + f * a[1]) + g * (a[2] + f * a[3])
+    high = (a[4] + f * a[5]) + g * (a[6] + f * a[7])
+    return f + g * (f * (low + (g * g) * high) - HALF)
+
+
+@njit(**_INLINE)
+def _rough_log(x: Any) -> Any:
+    """Natural logarithm of a positive, normal float32, in single precision."""
+    shifted = np.int32(_bits_32(x) + SHIFT_TO_SQRT_HALF)
+    k = np.int32(np.int32(shifted >> EXPONENT_AT) - EXPONENT_BIAS)
+    m = _single(np.int32(np.int32(shifted & MANTISSA) + SQRT_HALF))
+    return SINGLE(k) * LN2_32 + _log_near_1(m - ONE)
 
 
 @njit(**_INLINE)
@@ -147,62 +200,56 @@ def _exp(x: float) -> float:
 
 @njit(**OPTIONS)
 def fit_lines(
-    signals: Array, times: Array, contrast: Array, reweightings: int, rate: Array, intercepts: Array, rms: Array
+    addresses: Array, n_voxels: int, times: Array, contrast: Array, reweightings: int, result: Array, at: int
 ) -> int:
     """Fit parallel lines to the logarithms of many voxels, and count the voxels that cannot be fitted.
 
     Parameters
     ----------
-    signals : ndarray of float32, shape (n_echoes, n_voxels)
-        The number of voxels is a multiple of :data:`BLOCK`.
+    addresses : ndarray of int, shape (n_echoes,)
+        Where the first of the voxels to fit lies in memory, for each echo; the others (float32) follow it.
+    n_voxels : int
+        A multiple of :data:`BLOCK`.
     times : ndarray, shape (n_echoes,)
         Echo times in seconds.
     contrast : ndarray of int, shape (n_echoes,)
-        Number of each echo's contrast; every contrast has an echo.
+        Number of each echo's contrast; every contrast has an echo, and its echoes follow each other.
     reweightings : int
         0 for ordinary least squares; each further round weights by the squared prediction of the one before.
-    rate, intercepts, rms : ndarray, shapes (n_voxels,), (n_contrasts, n_voxels) twice
-        Filled: R2*, signal at TE = 0, root mean square residual. NaN where a signal is not positive and finite.
+    result : ndarray of float32, shape (1 + 2 n_contrasts, at + n_voxels or more)
+        Filled from column `at` on: R2*, signals at TE = 0, root mean square residuals. NaN where a signal is not
+        positive and finite.
+    at : int
     """
-    n_contrasts, n_voxels = intercepts.shape
+    n_contrasts = (len(result) - 1) // 2
     counts, centre, first, time_squares = contrast_times(times, contrast, n_contrasts)
     # All of one block lies in rows of its own, which the compiler knows not to overlap and to be dense.
-    logs, line = np.empty((len(times), BLOCK)), np.empty((n_contrasts + 1, BLOCK))
-    sums, step = np.empty((n_contrasts, 5, BLOCK), dtype=SINGLE), np.empty((n_contrasts + 1, BLOCK), dtype=SINGLE)
-    weights, row = np.empty((n_contrasts, BLOCK), dtype=SINGLE), np.empty(BLOCK, dtype=SINGLE)
-    gaps, squares = np.empty((len(times), BLOCK), dtype=SINGLE), np.empty((n_contrasts, BLOCK), dtype=SINGLE)
+    line, step = np.empty((n_contrasts + 1, BLOCK)), np.empty((n_contrasts + 1, BLOCK), dtype=SINGLE)
+    sums, squares = np.empty((n_contrasts, 5, BLOCK), dtype=SINGLE), np.empty((n_contrasts, BLOCK), dtype=SINGLE)
+    gaps, rows = np.empty((len(times), BLOCK), dtype=SINGLE), addresses.copy()
     n_invalid: Any = 0
-    for start in range(0, n_voxels, BLOCK):
-        stop = start + BLOCK
-        sums[:] = 0.0
-        for e in range(len(times)):
-            own, t = sums[contrast[e]], SINGLE(times[e] - centre[contrast[e]])
-            _take_logs(signals[e, start:stop], t, logs[e], own[3], own[4])
+    for start in range(at, at + n_voxels, BLOCK):
         for c in range(n_contrasts):
+            sums[c] = 0.0
             sums[c, 0, :] = counts[c]
             sums[c, 2, :] = time_squares[c]
+        for e in range(len(times)):
+            own, t = sums[contrast[e]], SINGLE(times[e] - centre[contrast[e]])
+            _take_logs(_row(rows[e]), t, own[3], own[4])
         shared_slope(sums, centre, step)
         line[:] = step
-        weights[:] = 1.0
         for _ in range(max(reweightings, 1)):
-            sums[:] = 0.0
-            for e in range(len(times)):
-                c = contrast[e]
-                if reweightings > 0:
-                    _weigh(line[c], line[0], line[n_contrasts], times, contrast, e, weights[c], row)
-                t, own = SINGLE(times[e] - first[c]), sums[c]
-                _take_weighted(
-                    logs[e], line[c], line[n_contrasts], times[e], weights[c], t,
-                    gaps[e], own[0], own[1], own[2], own[3], own[4],
-                )  # fmt: skip
+            if not _weighted_sums(rows, times, contrast, first, line, reweightings > 0, True, gaps, sums):
+                _weighted_sums(rows, times, contrast, first, line, reweightings > 0, False, gaps, sums)
             shared_slope(sums, first, step)
             line += step
-        _square_gaps(signals, start, times, contrast, step, line, gaps, squares)
-        n_invalid += _store(line[n_contrasts], rate[start:stop])
+        _square_gaps(rows, times, contrast, step, line, gaps, squares)
+        n_invalid += _store(line[n_contrasts], result[0, start : start + BLOCK])
         for c in range(n_contrasts):
             _signal_and_rms(line[c], squares[c], counts[c])
-            _store(line[c], intercepts[c, start:stop])
-            _store(squares[c], rms[c, start:stop])
+            _store(line[c], result[1 + c, start : start + BLOCK])
+            _store(squares[c], result[1 + n_contrasts + c, start : start + BLOCK])
+        rows += BLOCK_BYTES
     return n_invalid
 
 
@@ -226,92 +273,146 @@ def contrast_times(times: Array, contrast: Array, n_contrasts: int) -> tuple[Arr
 
 
 @njit(**_INLINE)
-def _take_logs(signal: Array, t: Any, logs: Array, y0: Array, y1: Array) -> None:
-    """Logarithms of one echo, and their sums with 1 and t; NaN, which then spreads to all of the voxel's fit."""
+def _ask_for_row(address: Any) -> None:
+    # Beyond the last voxel nothing happens: a request is no access.
+    for line in range(0, BLOCK_BYTES, CACHE_LINE):
+        _ask_for(address + line)  # pyright: ignore[reportCallIssue]
+
+
+@njit(**_INLINE)
+def _take_logs(signal: Array, t: Any, y0: Array, y1: Array) -> None:
+    """Add an echo's logarithms to their sums with 1 and t; NaN, which then spreads to all of the voxel's fit."""
     for v in range(BLOCK):
         s = signal[v]
-        y = _log(s) if (s >= LEAST) & (s < SINGLE(np.inf)) else np.nan
-        logs[v] = y
-        y0[v] += SINGLE(y)
-        y1[v] += SINGLE(y) * t
+        y = _rough_log(s) if (s >= LEAST) & (s < SINGLE(np.inf)) else SINGLE(np.nan)
+        y0[v] += y
+        y1[v] += y * t
 
 
 @njit(**_INLINE)
-def _weigh(
-    intercept: Array, reference: Array, rate: Array, times: Array, contrast: Array, e: int, weights: Array, ratio: Array
-) -> None:
-    """Squared prediction of an echo, over that of the first contrast at TE = 0; from the echo before if there is one.
+def _weighted_sums(
+    rows: Array, times: Array, contrast: Array, first: Array, line: Array, weighted: bool, near: bool,
+    gaps: Array, sums: Array,
+) -> bool:  # fmt: skip
+    """Fill `gaps` with what logarithms exceed the line by, and `sums` for the line through these gaps.
 
-    From echo to echo the square shrinks by a factor that depends on the step in time alone: for even steps it is
-    worked out once.
+    A weight is the squared prediction of an echo over that of the first contrast at TE = 0, or 1. With `near`, short
+    series serve; where they do not, nothing is done to the end, and False returned.
     """
-    if e == 0 or contrast[e - 1] != contrast[e]:
-        time = SINGLE(2.0 * times[e])
-        for v in range(BLOCK):
-            weights[v] = _weight(SINGLE(2.0 * (intercept[v] - reference[v])) - SINGLE(rate[v]) * time)
-        return
-    apart = times[e] - times[e - 1]
-    if e == 1 or abs(apart - (times[e - 1] - times[e - 2])) > SAME_STEP or contrast[e - 2] != contrast[e]:
-        time = SINGLE(-2.0 * apart)
-        for v in range(BLOCK):
-            ratio[v] = _weight(SINGLE(rate[v]) * time)
-    for v in range(BLOCK):
-        weights[v] = min(weights[v] * ratio[v], MOST_WEIGHT)
+    reference, rate = line[0], line[len(line) - 1]
+    weights, decay = np.empty(BLOCK, dtype=SINGLE), np.empty(BLOCK, dtype=SINGLE)
+    inverse, growth = np.empty(BLOCK), np.empty(BLOCK)
+    sums[:] = 0.0
+    apart = np.inf
+    for e in range(len(times)):
+        c = contrast[e]
+        step = _time_step(times, contrast, e)
+        if abs(step - apart) > SAME_STEP:
+            apart = step
+            _factors_of_step(rate, apart, growth, decay)
+        if e == 0 or contrast[e - 1] != c:
+            _one_step_before(line[c], reference, rate, times[e] - apart, inverse, weights)
+        if not weighted:
+            weights[:], decay[:] = 1.0, 1.0
+        _ask_for_row(rows[e] + BLOCK_BYTES)
+        if not near:
+            _far_gaps(_row(rows[e]), line[c], rate, times[e], gaps[e])
+        t, own = SINGLE(times[e] - first[c]), sums[c]
+        n_far = _take_echo(
+            _row(rows[e]), growth, decay, t, near, inverse, weights, gaps[e], own[0], own[1], own[2], own[3], own[4]
+        )
+        if near and n_far > 0:
+            return False
+    return True
 
 
 @njit(**_INLINE)
-def _take_weighted(
-    logs: Array, intercept: Array, rate: Array, time: float, weights: Array, t: Any,
-    gaps: Array, w0: Array, w1: Array, w2: Array, y0: Array, y1: Array,
-) -> None:  # fmt: skip
-    """Add an echo to the weighted sums of 1, t, t², its residual y, and t·y; keep y in `gaps`."""
+def _time_step(times: Array, contrast: Array, e: int) -> float:
+    """Time since the echo before, or, for a contrast's first echo, from it to its second; 0 when it is alone."""
+    if e > 0 and contrast[e - 1] == contrast[e]:
+        return times[e] - times[e - 1]
+    if e + 1 < len(times) and contrast[e + 1] == contrast[e]:
+        return times[e + 1] - times[e]
+    return 0.0
+
+
+@njit(**_INLINE)
+def _factors_of_step(rate: Array, step: float, growth: Array, decay: Array) -> None:
+    """What a step in time makes of one over the prediction, and of the squared prediction."""
     for v in range(BLOCK):
-        y = SINGLE(logs[v] - (intercept[v] - rate[v] * time))
-        gaps[v] = y
-        w = weights[v]
+        growth[v] = _exp(rate[v] * step)
+        decay[v] = SINGLE(1.0 / (growth[v] * growth[v]))
+
+
+@njit(**_INLINE)
+def _one_step_before(
+    intercept: Array, reference: Array, rate: Array, time: float, inverse: Array, weights: Array
+) -> None:
+    """One over the prediction, and the weight, at a time."""
+    for v in range(BLOCK):
+        inverse[v] = _exp(rate[v] * time - intercept[v])
+    for v in range(BLOCK):
+        weights[v] = _weight(SINGLE(2.0 * (intercept[v] - reference[v])) - SINGLE(rate[v]) * SINGLE(2.0 * time))
+
+
+@njit(**_INLINE)
+def _take_echo(
+    signal: Array, growth: Array, decay: Array, t: Any, near: bool, inverse: Array, weights: Array, gaps: Array,
+    w0: Array, w1: Array, w2: Array, y0: Array, y1: Array,
+) -> int:  # fmt: skip
+    """Go on by a step, and add an echo to the weighted sums of 1, t, t², its gap y, and t·y; count those far off."""
+    # Integers may be added in any order, so that counting runs on vector units; a maximum would not.
+    n_far: Any = np.int32(0)
+    for v in range(BLOCK):
+        predicted = inverse[v] * growth[v]
+        f = SINGLE(np.float64(signal[v]) * predicted - 1.0)
+        y = _log_near_1(f) if near else gaps[v]
+        w = min(weights[v] * decay[v], MOST_WEIGHT)
+        n_far = np.int32(n_far + np.int32(abs(f) >= NEAR))
+        inverse[v], weights[v], gaps[v] = predicted, w, y
         wt, wy = w * t, w * y
         w0[v] += w
         w1[v] += wt
         w2[v] += wt * t
         y0[v] += wy
         y1[v] += wy * t
-
-
-@njit(**_INLINE)
-def _square_gaps(
-    signals: Array, start: int, times: Array, contrast: Array, step: Array, line: Array, gaps: Array, squares: Array
-) -> None:
-    """Sum the squared residuals of each contrast's signals; `gaps` holds those of the logarithms before `step`."""
-    last, stop = len(line) - 1, start + BLOCK
-    squares[:] = 0.0
-    for e in range(len(times)):
-        c = contrast[e]
-        n_far = _to_new_line(step[c], step[last], SINGLE(times[e]), gaps[e])
-        if n_far == 0:
-            _add_near(signals[e, start:stop], gaps[e], squares[c])
-        else:
-            _add_far(signals[e, start:stop], line[c], line[last], times[e], squares[c])
-
-
-@njit(**_INLINE)
-def _to_new_line(step: Array, rate: Array, time: Any, gaps: Array) -> int:
-    """Turn an echo's residuals from the line before into what the new line exceeds it by; count the large ones."""
-    # Integers may be added in any order, so that counting runs on vector units; a maximum would not.
-    n_far: Any = 0
-    for v in range(BLOCK):
-        d = (step[v] - rate[v] * time) - gaps[v]
-        gaps[v] = d
-        n_far += int(abs(d) >= NEAR)
     return n_far
 
 
 @njit(**_INLINE)
-def _add_near(signal: Array, gaps: Array, squares: Array) -> None:
-    """Add the squared residuals of one echo, s² (1 − exp d)²; exp d − 1 by its series, to 3e-8 of what is near."""
+def _far_gaps(signal: Array, intercept: Array, rate: Array, time: float, gaps: Array) -> None:
     for v in range(BLOCK):
-        d = gaps[v]
+        gaps[v] = SINGLE(_log(signal[v]) - (intercept[v] - rate[v] * time))
+
+
+@njit(**_INLINE)
+def _square_gaps(
+    rows: Array, times: Array, contrast: Array, step: Array, line: Array, gaps: Array, squares: Array
+) -> None:
+    """Sum the squared residuals of each contrast's signals; `gaps` holds those of the logarithms before `step`."""
+    last = len(line) - 1
+    squares[:] = 0.0
+    n_far: Any = 0
+    for e in range(len(times)):
+        c = contrast[e]
+        n_far += _add_near(_row(rows[e]), step[c], step[last], SINGLE(times[e]), gaps[e], squares[c])
+    if n_far > 0:
+        squares[:] = 0.0
+        for e in range(len(times)):
+            c = contrast[e]
+            _add_far(_row(rows[e]), line[c], line[last], times[e], squares[c])
+
+
+@njit(**_INLINE)
+def _add_near(signal: Array, step: Array, rate: Array, time: Any, gaps: Array, squares: Array) -> int:
+    """Add the squared residuals of one echo, s² (1 − exp d)²; exp d − 1 by its series, to 3e-8 of what is near."""
+    n_far: Any = np.int32(0)
+    for v in range(BLOCK):
+        d = (step[v] - rate[v] * time) - gaps[v]
+        n_far = np.int32(n_far + np.int32(abs(d) >= NEAR))
         gap = signal[v] * (d * (ONE + d * (HALF + d * _tail(d))))
         squares[v] += gap * gap
+    return n_far
 
 
 @njit(**_INLINE)
@@ -373,131 +474,3 @@ def _store(row: Array, target: Array) -> int:
         target[v] = SINGLE(row[v])
         n_nan += int(row[v] != row[v])
     return n_nan
-
-
-@njit(**OPTIONS)
-def fit_lines_robust(signals: Array, times: Array, contrast: Array, rate: Array, intercepts: Array, rms: Array) -> int:
-    """Let outlying echoes lose their weight, starting from the weighted fit; arguments as of :func:`fit_lines`.
-
-    The weight of an echo is its squared prediction times Tukey's biweight of its residual in signal units.
-    """
-    n_contrasts, n_voxels = intercepts.shape
-    counts, _, _, _ = contrast_times(times, contrast, n_contrasts)
-    predicted, weights = np.empty(len(times)), np.empty(len(times))
-    first, line = np.empty(n_contrasts + 1), np.empty(n_contrasts + 1)
-    n_invalid = fit_lines(signals, times, contrast, 1, rate, intercepts, rms)
-    for v in range(n_voxels):
-        if np.isnan(rate[v]):
-            continue
-        first[:n_contrasts] = np.log(intercepts[:, v])
-        first[n_contrasts] = rate[v]
-        line[:] = first
-        for _ in range(ROBUST_ROUNDS):
-            _predict(line, times, contrast, predicted)
-            _biweights(signals[:, v], predicted, n_contrasts + 1, weights)
-            if not _line_through(signals[:, v], times, contrast, weights, line):
-                line[:] = first
-                break
-        _predict(line, times, contrast, predicted)
-        rate[v] = line[n_contrasts]
-        intercepts[:, v] = np.exp(line[:n_contrasts])
-        rms[:, v] = 0.0
-        for e in range(len(times)):
-            rms[contrast[e], v] += (signals[e, v] - predicted[e]) ** 2
-        rms[:, v] = np.sqrt(rms[:, v] / counts)
-    return n_invalid
-
-
-@njit(**OPTIONS)
-def _biweights(signals: Array, predicted: Array, n_parameters: int, weights: Array) -> None:
-    gaps = np.abs(signals - predicted)
-    # Residuals of a fit are smaller than the noise: degrees of freedom were spent on it.
-    loss = np.sqrt(len(gaps) / max(len(gaps) - n_parameters, 1))
-    limit = TUKEY * SD_PER_MAD * np.median(gaps) * loss
-    for e in range(len(gaps)):
-        # A perfect fit has no outliers.
-        share = gaps[e] / limit if limit > 0 else 0.0
-        weights[e] = predicted[e] ** 2 * (1.0 - share * share) ** 2 if share < 1.0 else 0.0
-
-
-@njit(**OPTIONS)
-def _predict(line: Array, times: Array, contrast: Array, predicted: Array) -> None:
-    for e in range(len(times)):
-        predicted[e] = np.exp(line[contrast[e]] - line[-1] * times[e])
-
-
-@njit(**OPTIONS)
-def _line_through(signals: Array, times: Array, contrast: Array, weights: Array, line: Array) -> bool:
-    """Weighted fit of one voxel; False, and nothing changed, where the weights leave too little to fit."""
-    n_contrasts = len(line) - 1
-    total, mean_time, mean_log = np.zeros(n_contrasts), np.zeros(n_contrasts), np.zeros(n_contrasts)
-    logs = np.log(signals.astype(np.float64))
-    for e in range(len(times)):
-        total[contrast[e]] += weights[e]
-        mean_time[contrast[e]] += weights[e] * times[e]
-        mean_log[contrast[e]] += weights[e] * logs[e]
-    if total.min() <= 0.0:
-        return False
-    mean_time /= total
-    mean_log /= total
-    squares = 0.0
-    product = 0.0
-    for e in range(len(times)):
-        t = times[e] - mean_time[contrast[e]]
-        squares += weights[e] * t * t
-        product += weights[e] * t * logs[e]
-    if squares <= 0.0:
-        return False
-    line[n_contrasts] = -product / squares
-    line[:n_contrasts] = mean_log + line[n_contrasts] * mean_time
-    return True
-
-
-@njit(**OPTIONS)
-def line_covariance(
-    rate: Array, intercepts: Array, times: Array, contrast: Array, weighted: bool, covariance: Array
-) -> None:
-    """Covariance of (ln intercepts, rate) for unit noise in every echo.
-
-    A fitted value is a weighted sum of the logarithms, and the noise of a logarithm is that of the signal over the
-    signal (first order); so the covariance is the sum over echoes of products of such factors.
-
-    Parameters
-    ----------
-    rate, intercepts : ndarray, shapes (n_voxels,) and (n_contrasts, n_voxels)
-    times, contrast
-        As of :func:`fit_lines`.
-    weighted : bool
-        Whether the fit weighted by squared predictions.
-    covariance : ndarray, shape (n_voxels, n_contrasts + 1, n_contrasts + 1)
-        Filled.
-    """
-    n_contrasts, n_voxels = intercepts.shape
-    n_echoes, n = len(times), n_contrasts + 1
-    predicted, weights = np.empty(n_echoes), np.empty(n_echoes)
-    total, mean = np.empty(n_contrasts), np.empty(n_contrasts)
-    factors = np.empty(n)
-    for v in range(n_voxels):
-        total[:] = 0.0
-        mean[:] = 0.0
-        for e in range(n_echoes):
-            c = contrast[e]
-            predicted[e] = intercepts[c, v] * np.exp(-rate[v] * times[e])
-            weights[e] = predicted[e] ** 2 if weighted else 1.0
-            total[c] += weights[e]
-            mean[c] += weights[e] * times[e]
-        mean /= total
-        squares = 0.0
-        for e in range(n_echoes):
-            squares += weights[e] * (times[e] - mean[contrast[e]]) ** 2
-        covariance[v] = 0.0
-        for e in range(n_echoes):
-            own = contrast[e]
-            slope = -weights[e] * (times[e] - mean[own]) / squares
-            for c in range(n_contrasts):
-                factors[c] = mean[c] * slope
-            factors[own] += weights[e] / total[own]
-            factors[n_contrasts] = slope
-            for i in range(n):
-                for j in range(n):
-                    covariance[v, i, j] += factors[i] * factors[j] / predicted[e] ** 2

@@ -21,8 +21,13 @@ Method = Literal["ols", "wls1", "wls2", "wls3", "robust"]
 """Ordinary least squares of the logarithms; one to three reweightings by the squared predicted signal; or that with
 outlying echoes weighted down."""
 
+REWEIGHTINGS: dict[Method, int] = {"ols": 0, "wls1": 1, "wls2": 2, "wls3": 3, "robust": 1}
+"""Rounds of the fit that are weighted by the squared prediction of the one before."""
+
 Order = Literal["C", "F"]
 FloatArray = NDArray[np.floating]
+Scheme = tuple[NDArray[np.float64], NDArray[np.intp]]
+"""All echo times in one row, and the number of the contrast that each belongs to."""
 
 LEAST_ECHOES = 4
 """Echoes over all contrasts (or of a contrast fitted alone) below which R2* is not fitted."""
@@ -98,8 +103,6 @@ def fit_estatics(
         When images, times and mask do not go together, fewer than four echoes are there in all, no contrast has two
         different echo times, or the times look like milliseconds.
     """
-    from plastimap.mpm._kernels import fit_lines, fit_lines_robust
-
     times = checked_times(echoes, echo_times)
     if method not in get_args(Method):
         raise ValueError(f"unknown R2* fit {method!r}; use one of {', '.join(get_args(Method))}")
@@ -109,21 +112,19 @@ def fit_estatics(
     flat = [image.reshape(-1, order=order) for image in images]
     where = None if mask is None else chosen_voxels(mask, images[0].shape, order)
     values = np.empty((1 + 2 * len(times), images[0].size), dtype=np.float32)
+    n_done, n_invalid = 0, 0
     if where is not None:
         values.fill(np.nan)
+    elif method != "robust":
+        n_done, n_invalid = _fit_in_place(flat, scheme, method, values)
     # Kernels work on whole blocks: what lies beyond the last voxel is 1, and its fit is left behind.
     signals = np.ones((len(flat), CHUNK), dtype=np.float32)
-    part = np.empty((1 + 2 * len(times), CHUNK), dtype=np.float32)
-    into = (part[0], part[1 : 1 + len(times)], part[1 + len(times) :])
-    n_invalid = 0
-    for run, n in runs(where, images[0].size):
+    part = np.empty((len(values), CHUNK), dtype=np.float32)
+    for run, n in runs(where, n_done, images[0].size):
         for row, image in zip(signals, flat, strict=True):
             row[:n] = image[run]
         signals[:, n:] = 1
-        if method == "robust":
-            n_invalid += fit_lines_robust(signals, *scheme, *into)
-        else:
-            n_invalid += fit_lines(signals, *scheme, 0 if method == "ols" else int(method[-1]), *into)
+        n_invalid += _fit_rows(signals, scheme, method, part)
         values[:, run] = part[:, :n]
     maps = [row.reshape(images[0].shape, order=order) for row in values]
     return EstaticsFit(
@@ -134,6 +135,32 @@ def fit_estatics(
         method=method,
         n_invalid=int(n_invalid),
     )
+
+
+def _fit_rows(signals: NDArray[np.float32], scheme: Scheme, method: Method, fitted: NDArray[np.float32]) -> int:
+    """Fill `fitted` from equally many voxels of the echoes, whole blocks of them; how many had no fit."""
+    from plastimap.mpm._kernels import fit_lines
+    from plastimap.mpm._voxelwise import refit_robustly
+
+    addresses = np.array([row.ctypes.data for row in signals])
+    n_invalid = fit_lines(addresses, signals.shape[1], *scheme, REWEIGHTINGS[method], fitted, 0)
+    if method == "robust":
+        first = 1 + len(fitted) // 2
+        refit_robustly(signals, *scheme, fitted[0], fitted[1:first], fitted[first:])
+    return n_invalid
+
+
+def _fit_in_place(
+    images: Sequence[NDArray], scheme: Scheme, method: Method, fitted: NDArray[np.float32]
+) -> tuple[int, int]:
+    """Fit as many whole blocks as there are without copying their echoes: how many voxels, and how many had no fit."""
+    from plastimap.mpm._kernels import BLOCK, fit_lines
+
+    n = images[0].size // BLOCK * BLOCK
+    if not n or not all(i.dtype == np.float32 and i.flags.c_contiguous and i.flags.aligned for i in images):
+        return 0, 0
+    addresses = np.array([image.ctypes.data for image in images])
+    return n, fit_lines(addresses, n, *scheme, REWEIGHTINGS[method], fitted, 0)
 
 
 def fit_each_contrast(
@@ -197,7 +224,7 @@ def line_covariances(fit: EstaticsFit, voxels: NDArray[np.bool_]) -> NDArray[np.
     ndarray, shape (n_voxels, n_contrasts + 1, n_contrasts + 1)
         Of the logarithms of the intercepts, in order, and R2* as the last.
     """
-    from plastimap.mpm._kernels import line_covariance
+    from plastimap.mpm._voxelwise import line_covariance
 
     intercepts = np.stack([image[voxels] for image in fit.intercepts.values()], dtype=np.float64)
     n = len(intercepts) + 1
@@ -250,8 +277,8 @@ def checked_times(
     return times
 
 
-def echo_scheme(times: Mapping[str, NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """All echo times in one row, and the number of the contrast that each belongs to."""
+def echo_scheme(times: Mapping[str, NDArray[np.float64]]) -> Scheme:
+    """Echo times per contrast as the kernels take them."""
     return np.concatenate(list(times.values())), np.repeat(np.arange(len(times)), [t.size for t in times.values()])
 
 
@@ -260,10 +287,10 @@ def memory_order(image: NDArray) -> Order:
     return "F" if image.flags.f_contiguous else "C"
 
 
-def runs(where: NDArray[np.intp] | None, size: int) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
-    """Voxels to fit in one step, and their number: all of `size`, or those of `where`."""
+def runs(where: NDArray[np.intp] | None, first: int, size: int) -> Iterator[tuple[slice | NDArray[np.intp], int]]:
+    """Voxels to fit in one step, and their number: those of `where`, or all from `first` up to `size`."""
     if where is None:
-        for start in range(0, size, CHUNK):
+        for start in range(first, size, CHUNK):
             stop = min(start + CHUNK, size)
             yield slice(start, stop), stop - start
         return

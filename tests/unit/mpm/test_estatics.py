@@ -146,6 +146,51 @@ def test_memory_order_and_chunks_do_not_change_the_result(rng, monkeypatch):
     np.testing.assert_allclose(other.r2s, one.r2s, rtol=1e-6)
 
 
+@pytest.mark.parametrize("sd", [5.0, 300.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_images_read_in_place_or_copied_give_the_same(sd, method, rng):
+    # Some noise leaves every signal near its line, some sends many far from it: each has its own arithmetic.
+    noisy = rician(decays(rng.uniform(5, 80, 1100)), sd, rng)
+    echoes = {name: [image.astype(np.float32) for image in images] for name, images in noisy.items()}
+    in_place = fit_estatics(echoes, TIMES, method=method)
+    doubles = {name: [image.astype(np.float64) for image in images] for name, images in echoes.items()}
+    np.testing.assert_array_equal(fit_estatics(doubles, TIMES, method=method).r2s, in_place.r2s)
+    masked = fit_estatics(echoes, TIMES, method=method, mask=np.arange(1100) % 3 > 0)
+    # Which arithmetic a voxel has depends on its neighbours' noise; both are good to a few roundings.
+    chosen = np.isfinite(masked.r2s)
+    np.testing.assert_allclose(masked.r2s[chosen], in_place.r2s[chosen], rtol=1e-6, atol=1e-5)
+    assert chosen.sum() == 733
+
+
+@pytest.mark.parametrize("sd", [5.0, 300.0])
+def test_uneven_echoes_and_noise_as_strong_as_the_signal_solve_the_normal_equations(sd, rng):
+    times = {"PDw": np.array([2.1, 4.0, 9.3, 11.2, 20.0]) * 1e-3, "T1w": np.array([5.0, 2.5, 7.5]) * 1e-3}
+    echoes = rician(decays(rng.uniform(5, 80, 700), times), sd, rng)
+    echoes = {name: [image.astype(np.float32) for image in images] for name, images in echoes.items()}
+    for method in METHODS[:3]:
+        fit = fit_estatics(echoes, times, method=method)
+        for voxel in (0, 300, 511, 512, 699):
+            signals = {name: np.array([i[voxel] for i in images], dtype=float) for name, images in echoes.items()}
+            rate, *intercepts = dense_solution(signals, times, METHODS.index(method))
+            assert fit.r2s[voxel] == pytest.approx(rate, rel=3e-6, abs=1e-4)
+            for (name, t), intercept in zip(times.items(), intercepts, strict=True):
+                gaps = signals[name] - np.exp(intercept - rate * t)
+                assert fit.intercepts[name][voxel] == pytest.approx(np.exp(intercept), rel=3e-6)
+                assert fit.residual_sd[name][voxel] == pytest.approx(np.sqrt(np.mean(gaps**2)), rel=1e-5)
+
+
+def test_a_voxel_without_fit_has_no_residuals_either(rng):
+    echoes = rician(decays(np.full(600, 20.0)), 5, rng)
+    echoes = {name: [image.astype(np.float32) for image in images] for name, images in echoes.items()}
+    for value, voxel in zip((0, -4, np.nan, np.inf, 1e-40), (0, 100, 511, 512, 599), strict=True):
+        echoes["T1w"][2][voxel] = value
+    for method in EVERY_METHOD:
+        fit = fit_estatics(echoes, TIMES, method=method)
+        assert fit.n_invalid == 5
+        for image in (fit.r2s, *fit.intercepts.values(), *fit.residual_sd.values()):
+            np.testing.assert_array_equal(np.flatnonzero(np.isnan(image)), [0, 100, 511, 512, 599])
+
+
 def test_single_echo_contrasts_take_part():
     times = {"PDw": TIMES["PDw"], "T1w": TIMES["T1w"][:1]}
     fit = fit_estatics(decays(np.full(2, 18.0), times), times)
