@@ -37,7 +37,10 @@ TABLES = {
 }
 """Table → caption and columns of p values."""
 
-DAYS_TOLD = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
+DAYS_TOLD = ((1, 10, 100, 1000, 10000), (1, 3, 10, 30, 100, 300, 1000, 3000, 10000),
+             (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000))  # fmt: skip
+"""Days that an axis may name, coarse to fine: the first kind of which three lie in its range is taken."""
+
 HIDDEN = ("dof", "site_variance")
 ROWS_SHOWN = 40
 
@@ -185,7 +188,7 @@ def _gaps(groups: pd.DataFrame) -> Drawn:
                       label=place, lw=1.2)  # fmt: skip
     axes.axvline(0, color="0.6", lw=0.8)
     axes.set_yticks(range(len(networks)), networks)
-    axes.invert_yaxis()
+    axes.set_ylim(len(networks) - 0.4, -0.6)
     axes.set_xlabel("corrected gap (years)")
     axes.legend(frameon=False, fontsize=8)
     caption = "Mean corrected gap with its 95 % interval; right of the line, networks look older than the people are."
@@ -206,8 +209,11 @@ def _against_age(ages: pd.DataFrame) -> Drawn:
     limits = [shown["age"].min(), shown["age"].max()]
     left.plot(limits, limits, color="0.4", lw=0.8)
     left.set_ylabel("predicted age (years)")
+    gaps = shown[["pad", "pad_corrected"]].to_numpy(np.float64)
+    reach = 1.05 * np.nanmax(np.abs(gaps), initial=1.0)
     for axes, label in ((middle, "gap (years)"), (right, "corrected gap (years)")):
         axes.axhline(0, color="0.4", lw=0.8)
+        axes.set_ylim(-reach, reach)
         axes.set_ylabel(label)
     caption = (
         f"{'The whole brain' if len(whole) else 'All regions'}: predicted against real age with intervals, and the "
@@ -223,25 +229,36 @@ def _curves(time: pd.DataFrame) -> Drawn:
     columns = min(4, len(networks))
     rows = -(-len(networks) // columns)
     figure = new_figure(2.4 * columns, 2.1 * rows)
-    panels = [axes for row in axes_grid(figure, rows, columns, sharex=True) for axes in row]
+    panels = [axes for row in axes_grid(figure, rows, columns, sharex=True, sharey=True) for axes in row]
+    first, last = time["days"].min(), time["days"].max()
+    ticks = _days_told(first, last)
     for axes, network in zip(panels, networks, strict=False):
         for number, place in enumerate(PLACES[:2]):
             part = time[(time["network"] == network) & (time["side"] == place)]
             axes.plot(part["days"], part["pad"], color=OKABE_ITO[number], label=place, lw=1.2)
             axes.fill_between(part["days"], part["lower"], part["upper"], color=OKABE_ITO[number], alpha=0.15, lw=0)
         axes.set_xscale("log")
-        axes.set_xticks(DAYS_TOLD, [str(day) for day in DAYS_TOLD])
+        axes.set_xticks(ticks, [str(day) for day in ticks])
         axes.minorticks_off()
-        axes.set_xlim(time["days"].min(), time["days"].max())
+        axes.set_xlim(first, last)
         axes.axhline(0, color="0.6", lw=0.6)
         axes.set_title(network, fontsize=8)
-    for axes in panels[len(networks) :]:
-        axes.set_visible(False)
-    panels[0].set_ylabel("corrected gap (years)")
+    for number, axes in enumerate(panels):
+        axes.set_visible(number < len(networks))
+        # Who has nobody below carries the days.
+        axes.tick_params(labelbottom=number + columns >= len(networks))
+    for axes in panels[::columns]:
+        axes.set_ylabel("corrected gap (years)")
     panels[0].legend(frameon=False, fontsize=6)
     figure.supxlabel("days since stroke", fontsize=8)
     caption = "Corrected gap over time since stroke (natural spline, 95 % intervals point by point)."
     return Drawn("brainage_time", figure, time, "Brain age gap over time since stroke", caption)
+
+
+def _days_told(first: float, last: float) -> list[int]:
+    """Days that an axis from `first` to `last` names."""
+    kinds = [[day for day in days if first <= day <= last] for days in DAYS_TOLD]
+    return next((days for days in kinds if len(days) >= 3), kinds[-1])
 
 
 def _surfaces(inputs: BrainageInputs) -> list[Drawn]:

@@ -41,7 +41,10 @@ def brainage_sentences(config: Mapping[str, Any]) -> list[str]:
             f"years [@vovk2013]) were learnt from {_LEFT_OUT[section['calibrate_for']]} left out.",
         ]
     if section["controls"]:
-        sentences.append("Ages of new sites were shifted by those of ten or more local controls.")
+        sentences.append(
+            "Ages of sites with ten or more healthy controls of their own were shifted by those, and have prediction "
+            "intervals (Student's t of log age) with a variance that is moderated by that of other sites [@smyth2004]."
+        )
     sentences.append(
         "Lesioned and missing parcels were replaced by their expectation given the intact parcels of the hemisphere "
         "(conditional Gaussian, shrunk covariance [@ledoit2004])."

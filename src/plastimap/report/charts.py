@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from plastimap.report.style import OKABE_ITO, RULE, SOFT, axes_grid, group_colours, new_figure
@@ -118,6 +119,7 @@ def motion_figure(displacement_mm: NDArray[np.float64], *, parameters: NDArray[n
             panel.set_ylabel(unit)
         panels[1].legend(ncols=3, loc="upper left", fontsize=8, frameon=False)
     panels[-1].set_xlabel("volume")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for panel in panels:
         panel.grid(axis="y", color=RULE, linewidth=0.6)
     return figure

@@ -24,6 +24,7 @@ from plastimap.report.pages import Picture, file_name, render
 from plastimap.report.pictures import colour_figure, maps_figure, outlines_figure
 from plastimap.report.style import to_png, to_svg, within_budget
 from plastimap.report.tables import number
+from plastimap.usual import MARGIN
 
 FIGURE_BUDGET = 4_500_000
 """Bytes for a person's pictures; with the page itself that stays below 5 MB."""
@@ -57,6 +58,7 @@ def build_person(person: PersonInputs) -> PersonPage:
         flickers=flickers,
         expected=[row for row in _by_name(checks) if row[1]],
         others=_by_stage([row for row in _by_name(checks) if not row[1]]),
+        margin=round(100 * MARGIN),
         flags=[(session, check) for session, found in checks.items() for check in found if check.flag],
         left_out=[(STAGE_NAMES.get(stage.name, stage.name), stage.why) for stage in person.stages if not stage.done],
     )

@@ -266,6 +266,11 @@ REFERENCES: Mapping[str, Reference] = {
         "motion-corrupted MRI data. Human Brain Mapping 43, 1973–1983.",
         "10.1002/hbm.25767",
     ),
+    "smyth2004": Reference(
+        "Smyth GK (2004). Linear models and empirical Bayes methods for assessing differential expression in "
+        "microarray experiments. Statistical Applications in Genetics and Molecular Biology 3, 3.",
+        "10.2202/1544-6115.1027",
+    ),
     "vovk2013": Reference(
         "Vovk V (2013). Conditional validity of inductive conformal predictors. Machine Learning 92, 349–376.",
         "10.1007/s10994-013-5355-6",
