@@ -8,9 +8,10 @@ import numpy as np
 
 
 def warm_kernels() -> None:
-    """Run every compiled kernel of the standard workflow on next to nothing; numba keeps the code on disk."""
+    """Run every compiled kernel on next to nothing; numba keeps the code on disk."""
     warm_maps()
     warm_diffusion()
+    warm_statistics()
 
 
 def warm_maps() -> None:
@@ -53,6 +54,30 @@ def warm_diffusion() -> None:
     for field in (ReversedPhase(b0), FieldMap(still, 0.05, b0)):
         for motion in (True, False):
             run(motion=motion, field=field)
+
+
+def warm_statistics() -> None:
+    """Kernels of mixed models and of what is resampled."""
+    import pandas as pd
+
+    from plastimap.stats.analysis import analyse
+    from plastimap.stats.fitted import Inference
+
+    rng = np.random.default_rng(1)
+    people = [f"sub-{number}" for number in range(1, 13)]
+    days = {"1": 0.0, "2": 20.0, "3": 40.0, "4": 80.0}
+    scans = pd.DataFrame([(name, session, day) for name in people for session, day in days.items()],
+                         columns=["participant_id", "session", "day"])  # fmt: skip
+    participants = pd.DataFrame({"participant_id": people, "group": ["a", "b", "c"] * 4})
+    mask = np.ones((6, 6, 6), dtype=bool)
+    run = partial(
+        analyse, rng.standard_normal((len(scans), mask.size)), scans, participants,
+        map_name="R1", tissue="WM", mask=mask, search_volumes={"both": mask}, affine=np.eye(4), group="group",
+    )  # fmt: skip
+    run(method="mixed")
+    for method, judge in (("summary", "permutation"), ("sandwich", "wild_bootstrap")):
+        for statistic in ("mass", "tfce", "height"):
+            run(method=method, inference=Inference(method=judge, statistic=statistic, resamples=20))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import sys
 
 import pytest
 
-JOB = """
-import importlib, json, sys
-import nibabel as nib
+DIFFUSION_JOB = """
+import sys
 import numpy as np
 from plastimap.dwi.pipeline import process_dwi
 from plastimap.dwi.susceptibility import FieldMap, ReversedPhase
@@ -31,8 +30,38 @@ for chosen in (
     dict(field=FieldMap(Volume(np.zeros(one.data.shape, np.float32), one.affine), 0.04, one)),
 ):
     process_dwi(series, b, g, mask=mask, **{"phase_encoding": "j-", **chosen})
+"""
+
+STATISTICS_JOB = """
+import sys
+import numpy as np
+import pandas as pd
+from plastimap.images import read_volume
+from plastimap.stats.analysis import analyse
+from plastimap.stats.fitted import Inference
+
+rng = np.random.default_rng(2)
+place = read_volume(sys.argv[1])
+mask = place.data[..., 0] > 300
+scans = pd.DataFrame(
+    [(f"sub-{p}", f"{s}", 14 * s) for p in range(14) for s in range(3)], columns=["participant_id", "session", "day"]
+)
+people = pd.DataFrame({"participant_id": [f"sub-{p}" for p in range(14)], "arm": ["x", "y"] * 7})
+data = rng.standard_normal((len(scans), int(mask.sum()))).astype(np.float32)
+data[:3, :50] = np.nan
+for method, judge in (("mixed", "random_field"), ("summary", "permutation"), ("sandwich", "wild_bootstrap")):
+    for statistic in ("extent", "mass", "tfce", "height"):
+        analyse(
+            data, scans, people, map_name="FA", tissue="GM", mask=mask, affine=place.affine, group="arm", method=method,
+            search_volumes={"L": mask & (np.arange(18) < 9)[:, None, None], "R": mask},
+            inference=Inference(method=judge, statistic=statistic, resamples=15),
+        )
+"""
+
+COUNT = """
+import importlib, json
 rows = {}
-for name in ("_mppca", "dwi._sampling", "dwi._tensor", "dwi._eigen", "dwi.unring"):
+for name in %r:
     for kernel in vars(importlib.import_module(f"plastimap.{name}")).values():
         if hasattr(kernel, "signatures"):
             stats = kernel.stats
@@ -40,9 +69,17 @@ for name in ("_mppca", "dwi._sampling", "dwi._tensor", "dwi._eigen", "dwi.unring
 print(json.dumps(rows))
 """
 
+JOBS = {
+    "diffusion": (DIFFUSION_JOB, ("_mppca", "dwi._sampling", "dwi._tensor", "dwi._eigen", "dwi.unring"), 8),
+    "statistics": (STATISTICS_JOB, ("stats._fields", "stats._mixed"), 6),
+}
+"""Of each: what a job does, where its kernels are, and how many of them it uses at least."""
+
 
 @pytest.mark.slow
-def test_no_diffusion_job_compiles_after_the_setup(tmp_path):
+@pytest.mark.parametrize("room", JOBS)
+def test_no_job_compiles_after_the_setup(room, tmp_path):
+    job, modules, least = JOBS[room]
     nib, np = pytest.importorskip("nibabel"), pytest.importorskip("numpy")
     squares = np.meshgrid(*[np.linspace(-1, 1, n) ** 2 for n in (18, 16, 14)], indexing="ij")
     noise = np.random.default_rng(3).random((18, 16, 14, 26))
@@ -50,11 +87,11 @@ def test_no_diffusion_job_compiles_after_the_setup(tmp_path):
     nib.save(nib.Nifti1Image(series.astype(np.int16), np.diag([-4.0, 4, 4, 1])), tmp_path / "series.nii.gz")
     # A store of its own: in the usual one other tests may have left what is missing here.
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "store")}
-    warm = "from plastimap.warm import warm_diffusion; warm_diffusion()"
+    warm = f"from plastimap.warm import warm_{room}; warm_{room}()"
     made = None
-    for code in (warm, JOB):
+    for code in (warm, job + COUNT % (modules,)):
         command = [sys.executable, "-c", code, str(tmp_path / "series.nii.gz")]
         made = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     rows = json.loads(made.stdout.splitlines()[-1])
-    assert sum(hits for hits, _ in rows.values()) >= 8
+    assert sum(hits for hits, _ in rows.values()) >= least
     assert {name: misses for name, (_, misses) in rows.items() if misses} == {}
