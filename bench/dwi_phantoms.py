@@ -237,7 +237,7 @@ def moving_phantom(
     resolution : float
         Width at half maximum of the point spread, in voxels; 1.2 is that of a k-space that ends.
     eddy : float
-        Largest stretch per unit gradient; 0.02 moves the brain's edge by 1.4 mm.
+        Largest stretch at b = 1000 per component of the gradient; 0.02 moves the brain's edge by 1.4 mm.
     n_dropped : int
         Slices, one each in so many volumes, that lost 40 to 90 % of their signal.
     """
@@ -281,7 +281,8 @@ def moving_phantom(
     noisy, still, pulls = np.empty((2, *shape, bvals.size), dtype=np.float32), None, []
     noisy, still = noisy
     for n, (b, g) in enumerate(zip(bvals * 1e-3, bvecs, strict=True)):
-        pull = np.eye(4) if n == 0 else true_pull(rng, g * b, coupling, centre, mm=mm, degrees=degrees)
+        # Eddy currents follow the gradient's amplitude, whose square makes b at one timing.
+        pull = np.eye(4) if n == 0 else true_pull(rng, g * np.sqrt(b), coupling, centre, mm=mm, degrees=degrees)
         back = np.linalg.inv(pull)
         head_axes = rotation_of(pull).T @ g
         still[..., n] = signal(world, b, g).reshape(shape)

@@ -11,8 +11,8 @@ from plastimap.dwi.alignment import FixedImage, Frame, Matrix, eddy_and_turn, ro
 from plastimap.dwi.resampling import Distortion, resampled
 from plastimap.transforms import mean_displacement
 
-COMPARED_VOXELS = 20_000
-"""Voxels at which images are compared; more cost time and change nothing."""
+COMPARED_VOXELS = 50_000
+"""Voxels at which images are compared: most of a brain at 3 mm. At b = 2500 with little signal 20,000 did worse."""
 
 _FWHM_PER_SD = float(np.sqrt(8 * np.log(2)))
 

@@ -90,13 +90,23 @@ class FixedImage:
         Phase-encoding axis in the world, of length 1; without it the alignment is rigid.
     blind : ndarray, shape (3,), optional
         Unit vector in the world along which differences tell nothing, for something else has evened them out.
+    trust : ndarray, shape (n,), optional
+        Weights of the squared differences; all alike when not given.
     """
 
     def __init__(
-        self, seen: NDArray, frame: Frame, *, phase: Vector | None = None, blind: Vector | None = None
+        self,
+        seen: NDArray,
+        frame: Frame,
+        *,
+        phase: Vector | None = None,
+        blind: Vector | None = None,
+        trust: NDArray[np.float64] | None = None,
     ) -> None:
         self._frame, self._phase = frame, phase
         self._values: NDArray[np.float64] = seen[0].astype(np.float64)
+        # What the values weigh in a gain; the gain that fits best is their share in it.
+        self._heavy = self._values if trust is None else self._values * trust
         slopes = seen[1:].T.astype(np.float64) @ frame.to_voxel[:3, :3]
         if blind is not None:
             slopes = slopes - np.outer(slopes @ blind, blind)
@@ -110,8 +120,9 @@ class FixedImage:
         # Columns are brought to one length first, for millimetres and radians differ.
         length = np.maximum(np.linalg.norm(jacobian, axis=0), 1e-12)
         unit = jacobian / length
+        heavy = unit.T if trust is None else unit.T * trust
         self._solver: NDArray[np.float64] = (
-            np.linalg.pinv(unit.T @ unit, rcond=1e-10, hermitian=True) @ unit.T / length[:, None]
+            np.linalg.pinv(heavy @ unit, rcond=1e-10, hermitian=True) @ heavy / length[:, None]
         )
 
     def align(self, moving: NDArray[np.float32], start: Matrix) -> Matrix:
@@ -119,7 +130,7 @@ class FixedImage:
         matrix, centre = start, self._frame.centre
         for _ in range(LARGEST_STEPS):
             found = self._frame.seen(moving, matrix).astype(np.float64)
-            gain = float(found @ self._values) / max(float(self._values @ self._values), 1e-300)
+            gain = float(found @ self._heavy) / max(float(self._values @ self._heavy), 1e-300)
             if gain <= 0:
                 break
             estimate = (self._solver @ (found / gain - self._values)).astype(np.float64)

@@ -1,8 +1,9 @@
 """Motion and eddy currents between the volumes of a diffusion series, and slices that lost their signal.
 
 Volumes of one shell are aligned to each other first, by least squares: each to the mean of the others, then to what a
-Gaussian process over directions predicts for it from the others. That leaves one unknown motion per shell, between its
-mean and the b = 0 image, whose contrast differs: it is found by normalised mutual information.
+Gaussian process over directions predicts for it from the others. Voxels whose signal depends on the direction count
+little, for their contrast looks like motion. That leaves one unknown motion per shell, between its mean and the b = 0
+image, whose contrast differs: it is found by normalised mutual information.
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ COARSE_FWHM_MM = 8.0
 FINE_FWHM_MM = 2.5
 """Smoothing of the images for the later ones: about a voxel, so that noise does not make the derivatives."""
 
-COARSE_ROUNDS = 3
-"""Rounds of alignment to the mean of the others at most."""
+MEAN_FWHM_MM = (COARSE_FWHM_MM, COARSE_FWHM_MM, 5.0, 3.5, FINE_FWHM_MM, FINE_FWHM_MM)
+"""Smoothing in the rounds of alignment to the mean of the others. Where it is fine, few voxels mix tissue whose signal
+depends on the direction with other tissue."""
 
-MODEL_ROUNDS = 20
-"""Rounds of model and alignment at most."""
+TRUST_FLOOR = 0.1
+"""Variance over directions, as a share of the median one, above which a voxel's weight falls."""
+
+MODEL_ROUNDS = 4
+"""Rounds of model and alignment at most. Few, for motion that is a smooth function of the direction looks like contrast
+to the model, and many rounds drift there (twenty at b = 2500 to 0.35 mm from 0.25)."""
 
 STOP_MM = 0.01
-"""A round that moves no volume by more is the last. Small, for motion that goes with the direction looks like contrast
-to the model, and leaves it by small steps only."""
+"""A round that moves no volume by more is the last."""
 
 SHELL_WIDTH = 100.0
 """s/mm²: b-values closer than this to their neighbour belong to one shell."""
@@ -200,11 +205,9 @@ def _align_shell(series: Series, shell: Shell) -> list[tuple[int, int]]:
     if members.size < 2:
         return []
     mean = (np.ones((members.size, members.size)) - np.eye(members.size)) / (members.size - 1)
-    for number in range(COARSE_ROUNDS):
+    for number, fwhm in enumerate(MEAN_FWHM_MM):
         # Eddy currents wait for the second round: the first has to bridge the motion.
-        calm = shell if number else replace(shell, phase=None)
-        if _round(series, calm, COARSE_FWHM_MM, mean) < STOP_MM:
-            break
+        _round(series, shell if number else replace(shell, phase=None), fwhm, mean)
     if members.size < LEAST_FOR_MODEL:
         return []
     _round(series, shell, FINE_FWHM_MM)
@@ -222,11 +225,23 @@ def _round(series: Series, shell: Shell, fwhm: float, weights: NDArray[np.float6
     if weights is None:
         weights = prediction_weights(turned(series, shell), seen[:, 0])
     predictions = np.tensordot(weights.astype(np.float32), seen, axes=1)
+    trust = _trust(seen[:, 0]) if members.size >= LEAST_FOR_MODEL else None
     moved = [
-        series.align(FixedImage(prediction, series.frame, phase=shell.phase), i, fwhm)
+        series.align(FixedImage(prediction, series.frame, phase=shell.phase, trust=trust), i, fwhm)
         for i, prediction in zip(members, predictions, strict=True)
     ]
     return max(moved)
+
+
+def _trust(seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Weights (n,) of voxels by how little their signal (N, n) depends on the direction.
+
+    What a prediction lacks of a volume's contrast looks like motion, the same for all volumes of like directions, so
+    that none of them corrects it. It lies where the contrast is: in white matter, more so the higher the b-value.
+    """
+    variance = seen.var(axis=0, dtype=np.float64)
+    weights = (variance / (float(np.median(variance)) or 1.0) + TRUST_FLOOR) ** -2.0
+    return weights / weights.mean()
 
 
 def _centre_eddy(series: Series, shell: Shell, phase: NDArray[np.float64]) -> None:
