@@ -3,21 +3,26 @@
     python bench/brainage_maps.py OUT [--cores 2] [--json FILE] [--check]
 
 Simulates two studies of raw multi-parameter echoes in which R1 and MTsat fall with age (``plastimap.simulate``): 42
-healthy people and eight others, four of whom are there a second time with a lesion (dark voxels, and a mask beside the
-images). Runs Snakemake on both: maps, tissues, template, target space, means of grey matter volume, R1 and MTsat over
-the labels of an image. Between the two runs ``plastimap brainage train`` learns a model from the first study's table;
-the second study names it, and ends with the report. Finished jobs are not run again.
+healthy people and eight others. Four of these are there twice more: with a lesion in the same echoes (dark voxels, and
+a mask beside the images), and scanned again without one, so that the noise alone is other. Runs Snakemake on both
+studies: maps, tissues, template, target space, means of grey matter volume, R1 and MTsat over the labels of an image.
+Between the two runs ``plastimap brainage train`` learns a model from the first study's table; the second study names
+it, and ends with the report. Finished jobs are not run again.
 
 ``--check`` exits 1 when ages of regions are not at least a tenth better than saying the median, when a lesion mask
 does not give its share of labels, its side and its volume, or when a lesion moves the regions of the other side by
-more than it moves its own, or by more than 2 years.
+more than scanning again moves regions.
+
+Voxels of 6 mm are few and noisy: anything that changes the match of the three contrasts by a tenth of a millimetre
+draws the interpolated noise anew. So ages move by years when a healthy person is scanned again, and by somewhat less
+when a lesion changes what is matched; a leak smaller than that does not show here. Models themselves are local to
+10⁻⁶ years, to which unit tests hold them.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,8 +43,17 @@ SPEC = {
     "include": ["mpm"], "voxel_mm": 6, "trainees": [], "days": [0], "snr": 30, "tissue_sd": 0.004,
     "echoes": {"PDw": 3, "T1w": 3, "MTw": 3}, "effects": [],
 }  # fmt: skip
-STUDIES = {"healthy": {"seed": 11, "groups": {"CON": 42}}, "judged": {"seed": 12, "groups": {"CON": 8}}}
-LESIONED = 4
+STUDIES = {
+    "healthy": {"seed": 11, "groups": {"CON": 42}},
+    "judged": {"seed": 12, "groups": {"CON": 8}},
+    "again": {"seed": 12, "groups": {"CON": 8}, "noise_seed": 13},
+}
+TWINS = 4
+"""People who are there with a lesion, and scanned again."""
+
+LESIONED, AGAIN = "sub-9", "sub-8"
+"""How the names of people begin who have a lesion, and of those scanned again."""
+
 LESION_CENTRE_MM, LESION_RADIUS_MM = (50.0, -18.0, 34.0), 18.0
 SIGNAL_LEFT = 0.3
 """Share of the signal that is left in a lesion."""
@@ -47,7 +61,7 @@ SIGNAL_LEFT = 0.3
 MAPS = ["vbm", "R1", "MTsat"]
 NETWORKS = {True: "Cont", False: "Vis"}
 LABELLED_GM = 0.3
-WANTED_GAIN, WANTED_LEAK_YEARS = 0.10, 2.0
+WANTED_GAIN = 0.10
 
 
 def write_labels(folder: Path) -> dict[str, str]:
@@ -74,31 +88,38 @@ def simulate(folder: Path, name: str) -> Path:
     return simulate_study(folder / name, spec, workers=1, progress=None)
 
 
-def add_lesioned(raw: Path) -> None:
-    """Let the first people come a second time, as sub-9…, with a lesion in the echoes and its mask beside them."""
+def add_twins(raw: Path, again: Path) -> None:
+    """Let the first people come twice more: with a lesion in their echoes, and with the echoes of another scan."""
     people = pd.read_csv(raw / "participants.tsv", sep="\t", dtype=str)
-    if people["participant_id"].str.startswith("sub-9").any():
+    if people["participant_id"].str.startswith(LESIONED).any():
         return
-    for label in people["participant_id"].iloc[:LESIONED]:
-        twin = label.replace("sub-", "sub-9")
-        for file in sorted((raw / label).rglob("*.nii.gz")):
-            place = raw / twin / file.parent.name / file.name.replace(label, twin)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            image = read_volume(file)
-            lesion = np.linalg.norm(np.moveaxis(world_points(grid_of(image)), 0, -1) - _side(label), axis=-1)
-            lesion = lesion < LESION_RADIUS_MM
-            write_volume(place, Volume(np.rint(np.where(lesion, SIGNAL_LEFT, 1) * image.data).astype(np.int16),
-                                       image.affine))  # fmt: skip
-            beside = Path(str(file).replace(".nii.gz", ".json"))
-            if beside.exists():
-                shutil.copy(beside, str(place).replace(".nii.gz", ".json"))
-        write_volume(raw / twin / "anat" / f"{twin}_label-lesion_roi.nii.gz",
-                     Volume(lesion.astype(np.uint8), image.affine))  # fmt: skip
-    twins = people.iloc[:LESIONED].assign(participant_id=people["participant_id"].str.replace("sub-", "sub-9"))
-    write_table(raw / "participants.tsv", pd.concat([people, twins]))
+    chosen = people.iloc[:TWINS]
+    for label in chosen["participant_id"]:
+        copy_echoes(raw / label, raw / label.replace("sub-", LESIONED), lesion=_centre(label))
+        copy_echoes(again / label, raw / label.replace("sub-", AGAIN), lesion=None)
+    twins = [chosen.assign(participant_id=chosen["participant_id"].str.replace("sub-", one))
+             for one in (LESIONED, AGAIN)]  # fmt: skip
+    write_table(raw / "participants.tsv", pd.concat([people, *twins]))
 
 
-def _side(label: str) -> np.ndarray:
+def copy_echoes(person: Path, twin: Path, *, lesion: np.ndarray | None) -> None:
+    """Copy a person's images under another name, with a lesion around a point (mm) and its mask beside them, or not."""
+    for file in sorted(person.rglob("*.nii.gz")):
+        image = read_volume(file)
+        inside = np.zeros(image.shape, dtype=bool)
+        if lesion is not None:
+            points = np.moveaxis(world_points(grid_of(image)), 0, -1)
+            inside = np.linalg.norm(points - lesion, axis=-1) < LESION_RADIUS_MM
+        place = twin / file.parent.name / file.name.replace(person.name, twin.name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_volume(place, Volume(np.rint(np.where(inside, SIGNAL_LEFT, 1) * image.data).astype(np.int16),
+                                   image.affine))  # fmt: skip
+    if lesion is not None:
+        mask = twin / "anat" / f"{twin.name}_label-lesion_roi.nii.gz"
+        write_volume(mask, Volume(inside.astype(np.uint8), image.affine))
+
+
+def _centre(label: str) -> np.ndarray:
     """Centre of a person's lesion: on the left for odd numbers."""
     left = int(label.removeprefix("sub-")) % 2 == 1
     return np.array(LESION_CENTRE_MM) * np.array([-1 if left else 1, 1, 1])
@@ -118,17 +139,22 @@ def run(folder: Path, raw: Path, section: dict[str, Any], stages: list[str], cor
     return out
 
 
+def moved(ages: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Rows of twins with ``moved``: by how many years a region's age differs from that of the person."""
+    keys = ["network", "hemisphere"]
+    twins = ages[ages["participant_id"].str.startswith(prefix)]
+    twins = twins.assign(own=twins["participant_id"].str.replace(prefix, "sub-"))
+    pairs = twins.merge(ages, left_on=["own", *keys], right_on=["participant_id", *keys], suffixes=("", "_before"))
+    return pairs.assign(moved=(pairs["predicted_age"] - pairs["predicted_age_before"]).abs())
+
+
 def judged(out: Path, healthy: Path) -> dict[str, Any]:
     """How far off ages are, and what lesions did."""
     ages = pd.read_csv(out / "brainage" / "ages.tsv", sep="\t", na_values="n/a")
     trained = pd.read_csv(healthy / "brainage" / "table.tsv", sep="\t")["age"]
-    lesioned = ages["participant_id"].str.startswith("sub-9")
-    whole = ages[~lesioned]
+    whole = ages[~ages["participant_id"].str.startswith((LESIONED, AGAIN))]
     regions = whole[whole["hemisphere"] != "B"]
-    joined = ages[lesioned].assign(own=ages["participant_id"].str.replace("sub-9", "sub-"))
-    pairs = joined.merge(whole, left_on=["own", "network", "hemisphere"],
-                         right_on=["participant_id", "network", "hemisphere"], suffixes=("", "_before"))  # fmt: skip
-    pairs = pairs.assign(moved=(pairs["predicted_age"] - pairs["predicted_age_before"]).abs())
+    pairs, again = moved(ages, LESIONED), moved(ages, AGAIN)
     lesions = pd.read_csv(out / "brainage" / "lesions.tsv", sep="\t", na_values="n/a")
     volumes = lesions["lesion_volume_ml"].dropna()
     truth = 4 / 3 * np.pi * LESION_RADIUS_MM**3 / 1000
@@ -149,6 +175,7 @@ def judged(out: Path, healthy: Path) -> dict[str, Any]:
         "regions_lost": int(pairs["predicted_age"].isna().sum()),
         "moved_ipsilesional_years": float(ipsi["moved"].mean()),
         "moved_contralesional_years": float(contra["moved"].mean()),
+        "moved_scanned_again_years": float(again.loc[again["hemisphere"] != "B", "moved"].mean()),
     }
 
 
@@ -158,16 +185,17 @@ def judge(found: dict[str, Any]) -> list[str]:
     if found["mae_regions"] > (1 - WANTED_GAIN) * found["mae_median"]:
         missed.append(f"regions: MAE {found['mae_regions']:.1f} years, the median {found['mae_median']:.1f}")
     planted = found["lesion_volume_planted_ml"]
-    if len(found["lesion_volume_ml"]) != LESIONED or any(
+    if len(found["lesion_volume_ml"]) != TWINS or any(
         abs(one - planted) > 0.15 * planted for one in found["lesion_volume_ml"]
     ):
         missed.append(f"volumes {found['lesion_volume_ml']} ml, planted {planted:.1f}")
-    if found["people_with_both_sides_named"] != LESIONED:
-        missed.append(f"sides named for {found['people_with_both_sides_named']} of {LESIONED} people")
+    if found["people_with_both_sides_named"] != TWINS:
+        missed.append(f"sides named for {found['people_with_both_sides_named']} of {TWINS} people")
     if found["lesioned_fraction_contralesional"] > 0 or found["lesioned_fraction_ipsilesional"] <= 0:
         missed.append("lesioned shares lie on the wrong side")
-    if found["moved_contralesional_years"] > WANTED_LEAK_YEARS:
-        missed.append(f"a lesion moves the other side by {found['moved_contralesional_years']:.1f} years")
+    leak, floor = found["moved_contralesional_years"], found["moved_scanned_again_years"]
+    if leak > floor:
+        missed.append(f"a lesion moves the other side by {leak:.1f} years, scanning again by {floor:.1f}")
     return missed
 
 
@@ -187,7 +215,7 @@ def main() -> int:
     about = ("--data", "simulated people", "--licence", "none")
     plastimap("brainage", "train", table, "--parcels", parcels, *about, "--output", model)
     raw = simulate(folder, "judged")
-    add_lesioned(raw)
+    add_twins(raw, simulate(folder, "again"))
     out = run(folder, raw, {**labels, "model": str(model)}, ["brainage", "report"], options.cores)
     found = judged(out, healthy)
     found["card"] = read_json(model.with_suffix(".json"))["metrics"]["random folds"]["controls 0, ages all"]

@@ -84,7 +84,9 @@ class GraphNetwork:
         data = np.column_stack([np.asarray(values, dtype=np.float64), np.asarray(covariates, dtype=np.float64)])
         standard = (data - self.centre) / self.scale
         mean, log_variance = self._members(np.nan_to_num(standard))
-        age, sd = self._years(mean.mean(axis=0), np.exp(log_variance).mean(axis=0) + mean.var(axis=0))
+        # Members' disagreement is no part of the SD. Where intervals are learnt, all members but one have seen the
+        # person and the site, and differ from that one by what it gets wrong; of a new site none has seen anybody.
+        age, sd = self._years(mean.mean(axis=0), np.exp(log_variance).mean(axis=0))
         gone = ~self._known(data)
         return np.where(gone, np.nan, age), np.where(gone, np.nan, sd)
 
@@ -239,9 +241,7 @@ def fit_gcn(
     network = GraphNetwork((*parcels.regions, GLOBAL), layout, weights, centre, scale, level, spread)
     mean, log_variance = network._members(standard)  # pyright: ignore[reportPrivateUsage]
     rows = np.arange(len(data))
-    # Noise and disagreement, as in application; else intervals would be wider than what they were learnt from.
-    variance = np.exp(log_variance[fold, rows]) + mean.var(axis=0)
-    own = network._years(mean[fold, rows], variance)  # pyright: ignore[reportPrivateUsage]
+    own = network._years(mean[fold, rows], np.exp(log_variance[fold, rows]))  # pyright: ignore[reportPrivateUsage]
     return network, own
 
 

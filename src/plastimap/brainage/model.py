@@ -16,8 +16,8 @@ from plastimap.brainage.calibration import Calibration, calibrate
 from plastimap.brainage.engines import Engine, Method, fit_engine
 from plastimap.brainage.harmonise import LEAST_CONTROLS, Harmoniser, fit_harmoniser
 from plastimap.brainage.harmonise import Method as HarmoniseMethod
-from plastimap.brainage.lesions import Imputed, Normal, fit_normal, impute
-from plastimap.brainage.parcels import Parcels
+from plastimap.brainage.lesions import LOST, Imputed, Normal, fit_normal, impute
+from plastimap.brainage.parcels import Parcels, listed
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.tables import ParcelTable
 
@@ -192,23 +192,23 @@ def apply(model: BrainAgeModel, table: ParcelTable, *, lesioned: ArrayLike | Non
     filled = impute(harmonised, model.parcels, model.normal, lesioned=lesioned)
     age, sd = model.engine.predict(filled.values, covariates)
     known = model.calibration
-    age, sd = known.unshifted(_without_lost(age, filled.lost), table.site), _without_lost(sd, filled.lost)
+    age, sd = known.unshifted(_without_lost(age, filled), table.site), _without_lost(sd, filled)
     lower, upper = known.interval(age, sd, table.site)
     expected = known.expected(table.age, table.site)
-    return Prediction(age, expected, known.scaled(sd, table.site), lower, upper, filled, _warnings(model, table))
+    return Prediction(age, expected, known.scaled(age, sd, table.site), lower, upper, filled, _warnings(model, table))
 
 
 def with_local_controls(model: BrainAgeModel, controls: ParcelTable) -> BrainAgeModel:
     """Let a model know new sites by their healthy controls.
 
-    What is learnt is each region's mean log ratio of predicted to real age, shrunk, and, where
-    the model harmonises, each parcel's shift.
+    What is learnt is each region's mean log ratio of predicted to real age, shrunk, and its scatter, which gives the
+    intervals; and, where the model harmonises, each parcel's shift.
 
     Parameters
     ----------
     model : BrainAgeModel
     controls : ParcelTable
-        Healthy people of one or several sites.
+        Healthy people of one or several sites, none of whom the model was trained on.
     """
     refuse_other_parcels(model.parcels, controls.parcels)
     out, notes = model, list(model.notes)
@@ -221,6 +221,11 @@ def with_local_controls(model: BrainAgeModel, controls: ParcelTable) -> BrainAge
             filled = impute(rows.values, model.parcels, model.normal).values
             out = replace(out, harmoniser=out.harmoniser.with_site(str(name), filled, rows.age, _sex(rows)))
         out = replace(out, calibration=out.calibration.with_site(str(name), rows.age, apply(out, rows).age))
+    if known := sorted(set(out.calibration.sites) & set(model.sites)):
+        notes.append(
+            f"Sites with controls that were trained on, too: {listed(known)}. If the controls themselves were, "
+            "intervals are too narrow; give healthy people whom the model has not seen."
+        )
     return replace(out, notes=tuple(notes))
 
 
@@ -257,11 +262,10 @@ def _groups(table: ParcelTable, settings: Settings) -> tuple[NDArray[np.str_], l
     return table.site, []
 
 
-def _without_lost(values: Array, lost: NDArray[np.bool_]) -> Array:
-    """NaN for lost regions; the whole brain, where it is predicted, has lost what any region lost."""
-    out = values.copy()
-    out[:, : lost.shape[1]][lost] = np.nan
-    return out
+def _without_lost(values: Array, filled: Imputed) -> Array:
+    """NaN for lost regions; the whole brain, the last one, is lost with half of all parcels."""
+    lost = np.column_stack([filled.lost, filled.replaced.mean(axis=1) >= LOST])
+    return np.where(lost[:, : values.shape[1]], np.nan, values)
 
 
 def _warnings(model: BrainAgeModel, table: ParcelTable) -> tuple[str, ...]:

@@ -128,6 +128,8 @@ def write_people(
 ) -> int:
     """Write pictures and GIFTI of everybody, and of the mean of all; say of how many.
 
+    People share one scale of colours; the mean, which is far smaller than the gaps of people, has its own.
+
     Parameters
     ----------
     folder : path-like
@@ -139,8 +141,7 @@ def write_people(
     """
     place = Path(folder)
     local = ages[ages["hemisphere"].isin(list(SIDES))]
-    strong = local["pad_corrected"].abs().quantile(COMMON_SHARE)
-    limit = max(1.0, float(strong)) if np.isfinite(strong) else 1.0
+    shared = _limit(float(local["pad_corrected"].abs().quantile(COMMON_SHARE)))
     keys = [key for key in ("participant_id", "session") if key in ages]
     several = {"mean": local, **{_label(name): part for name, part in local.groupby(keys, dropna=False)}}
     for name, part in several.items():
@@ -148,9 +149,14 @@ def write_people(
         values = vertex_values({region: float(gaps.get(region, np.nan)) for region in regions}, vertices, regions)
         for side, one in values.items():
             _write_gifti(place / f"{name}_hemi-{side}_space-fsaverage5_stat-gap.shape.gii", one, side)
+        limit = _limit(float(gaps.abs().max())) if name == "mean" else shared
         with replacing(place / f"{name}_gap.png") as beside:
             surface_figure(values, limit=limit, title=name).savefig(beside, format="png", dpi=110)
     return len(several) - 1
+
+
+def _limit(years: float) -> float:
+    return max(1.0, years) if np.isfinite(years) else 1.0
 
 
 def _label(keys: tuple[Any, ...]) -> str:

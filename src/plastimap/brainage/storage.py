@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plastimap.brainage.calibration import Calibration, Errors
+from plastimap.brainage.calibration import Bias, Calibration, Errors
+from plastimap.brainage.controls import Scatter, SiteErrors
 from plastimap.brainage.engines import Engine
 from plastimap.brainage.gaussian_process import GaussianProcess
 from plastimap.brainage.gcn import GraphNetwork, Layout
@@ -33,13 +34,16 @@ from plastimap.brainage.ridge import Ridge
 from plastimap.provenance import software
 from plastimap.writing import PathLike, replacing, write_json
 
-FORMAT = "plastimap brain age 2"
+FORMAT = "plastimap brain age 3"
 
 PERSONAL = (
     "holds the parcels, covariates and ages of every person it was trained on, standardised and without names: "
     "personal data, to be kept and shared under the same terms as the training data themselves"
 )
 IMPERSONAL = "holds weights, means and covariances over people, and no single person's data"
+
+CALIBRATED = {"bias": Bias, "bias_with_controls": Bias, "errors": Errors, "scatter": Scatter}
+"""Parts of a calibration, by the names of its fields."""
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -148,15 +152,14 @@ def _tensors(model: BrainAgeModel) -> Tensors:
         "usual": model.usual,
         "normal/mean": model.normal.mean,
         "normal/covariance": model.normal.covariance,
-        "calibration/between": calibration.between,
-        "calibration/within": calibration.within,
     }
     out |= {f"harmoniser/{name}": getattr(harmoniser, name) for name in ("age", "slopes", "sd", "between")}
     for number, shift in enumerate(harmoniser.sites.values()):
         out |= {f"harmoniser/{number}/location": shift.location, f"harmoniser/{number}/spread": shift.spread}
-    for kind in ("new", "local"):
-        out |= {f"calibration/{kind}/{name}": one for name, one in asdict(getattr(calibration, kind)).items()}
-    out |= {f"calibration/site/{number}": one for number, one in enumerate(calibration.sites.values())}
+    parts = {name: getattr(calibration, name) for name in CALIBRATED}
+    parts |= {f"site/{number}": one for number, one in enumerate(calibration.sites.values())}
+    for place, part in parts.items():
+        out |= {f"calibration/{place}/{name}": np.asarray(one) for name, one in asdict(part).items()}
     return out | _engine_tensors(model.engine)
 
 
@@ -218,13 +221,13 @@ def _harmoniser(card: Mapping[str, Any], tensors: Tensors) -> Harmoniser:
 
 
 def _calibration(card: Mapping[str, Any], tensors: Tensors) -> Calibration:
-    errors = {
-        kind: Errors(**{name: tensors[f"calibration/{kind}/{name}"] for name in Errors.__dataclass_fields__})
-        for kind in ("new", "local")
-    }
-    sites = {name: tensors[f"calibration/site/{number}"] for number, name in enumerate(card["sites_with_controls"])}
-    variances = (tensors["calibration/between"], tensors["calibration/within"])
-    return Calibration(errors["new"], errors["local"], *variances, len(card["people_per_site"]), sites)
+    def part(kind: type[Any], place: str) -> Any:
+        given = {name: tensors[f"calibration/{place}/{name}"] for name in kind.__dataclass_fields__}
+        return kind(**{name: one.item() if one.ndim == 0 else one for name, one in given.items()})
+
+    parts = {name: part(kind, name) for name, kind in CALIBRATED.items()}
+    sites = {name: part(SiteErrors, f"site/{number}") for number, name in enumerate(card["sites_with_controls"])}
+    return Calibration(**parts, coverage=card["settings"]["coverage"], sites=sites)
 
 
 def _engine(card: Mapping[str, Any], tensors: Tensors) -> Engine:

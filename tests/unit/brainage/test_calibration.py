@@ -63,8 +63,8 @@ def test_intervals_and_bias_of_known_errors(rng: np.random.Generator) -> None:
     age = rng.uniform(20, 80, 5000)
     predicted = (50 + 0.5 * (age - 50) + rng.normal(0, 5, 5000))[:, None]
     found = calibrate(age, predicted, np.full_like(predicted, 3.0), np.arange(5000) % 10, coverage=0.9)
-    assert found.new.slope[0] == pytest.approx(0.5, abs=0.02)
-    assert found.new.intercept[0] == pytest.approx(25, abs=1)
+    assert found.bias.slope[0] == pytest.approx(0.5, abs=0.02)
+    assert found.bias.intercept[0] == pytest.approx(25, abs=1)
     low, high = found.interval(predicted, np.full_like(predicted, 3.0), np.full(5000, "0"))
     inside = (low[:, 0] <= age) & (age <= high[:, 0])
     young, old = inside[age < 40].mean(), inside[age >= 40].mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,6 +67,17 @@ def test_a_missing_parcel_costs_its_region_alone(parcels: Parcels, rng: np.rando
     age = untrained(parcels, rng).predict(values, np.ones((2, 1)))[0]
     assert np.isnan(age[0]).tolist() == [True, *[False] * 5, True]
     assert np.isfinite(age[1]).all()
+
+
+def test_disagreement_of_members_is_no_part_of_the_sd(parcels: Parcels, rng: np.random.Generator) -> None:
+    # What members that have seen a person disagree by says nothing about people whom none has seen.
+    network, values, sex = untrained(parcels, rng), rng.normal(2.5, 0.2, (5, 24)), np.ones((5, 1))
+    apart = network.weights["bias"].copy()
+    apart[:, :, 0] += np.linspace(-1, 1, MEMBERS)[:, None]
+    age, sd = network.predict(values, sex)
+    other_age, other_sd = replace(network, weights={**network.weights, "bias": apart}).predict(values, sex)
+    np.testing.assert_allclose(other_age, age, rtol=1e-5)
+    np.testing.assert_allclose(other_sd, sd, rtol=1e-5)
 
 
 def test_edges_are_needed(parcels: Parcels) -> None:

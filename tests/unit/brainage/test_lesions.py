@@ -71,11 +71,14 @@ def test_a_region_that_is_mostly_gone_has_no_age(healthy: ParcelTable, others: P
     model = train(healthy, Settings(method="ridge", calibrate_for="known_sites"))
     shares = np.zeros_like(others.values)
     shares[0, :2] = 0.9
+    shares[1, :12] = 0.9
     found = apply(model, others, lesioned=shares)
     assert np.isnan(found.age[0, 0])
     assert np.isfinite(found.age[0, 1:]).all()
-    assert np.isfinite(found.age[1:]).all()
     assert found.imputed.replaced[0].sum() == 2
+    # A whole hemisphere is half of all: then the whole brain has no age either, and the other hemisphere has its own.
+    assert np.isnan(found.age[1]).tolist() == [side != "R" for _, side in model.regions]
+    assert np.isfinite(found.age[2:]).all()
 
 
 def test_shares_volumes_and_sides() -> None:

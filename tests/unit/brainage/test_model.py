@@ -124,6 +124,20 @@ def test_local_controls_take_the_shift_of_a_new_site_off(healthy: ParcelTable, o
     assert (np.abs((known.age - rest.age[:, None]).mean(axis=0)) < gap).all()
 
 
+def test_a_model_that_knows_a_site_by_its_controls_says_the_same_on_disk(
+    healthy: ParcelTable, others: ParcelTable, tmp_path: Path
+) -> None:
+    new = replace(others, people=others.people.assign(site="new"))
+    known = with_local_controls(train(healthy, Settings(method="ridge")), new.rows(np.arange(20)))
+    save_model(tmp_path / "model.safetensors", known, data="simulated", licence="none")
+    again, before = apply(load_model(tmp_path / "model.safetensors"), new), apply(known, new)
+    assert not any("trained on, too" in note for note in before.notes)
+    seen = with_local_controls(known, others.rows(others.site == "site1"))
+    assert any("trained on, too: site1." in note for note in seen.notes)
+    for name in ("age", "expected", "sd", "lower", "upper"):
+        np.testing.assert_allclose(getattr(again, name), getattr(before, name), rtol=1e-10)
+
+
 def test_few_controls_warn_and_change_nothing(healthy: ParcelTable, others: ParcelTable) -> None:
     model = train(healthy, Settings(method="ridge"))
     new = replace(others, people=others.people.assign(site="new"))
