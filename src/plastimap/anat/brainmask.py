@@ -10,7 +10,6 @@ brain only needs its foreground, with fissures and ventricles filled.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,9 @@ from scipy import ndimage
 
 from plastimap.anat.grids import closed, largest_piece, resample_isotropic, sample
 from plastimap.anat.head import HeadBrain, brain_of_head
+from plastimap.anat.outline import CLOSING_MM, below_outline, find_foreground
 from plastimap.images import Volume
+from plastimap.registration import RegistrationProblem
 from plastimap.transforms import Warp
 
 FINEST_MM, COARSEST_MM = 2.0, 3.0
@@ -26,9 +27,6 @@ FINEST_MM, COARSEST_MM = 2.0, 3.0
 
 LARGEST_BRAIN_ML = 2500.0
 """A foreground larger than this holds more than an intracranial space: it is a whole head."""
-
-PIECE_SHARE = 0.1
-"""Pieces of foreground smaller than this share of the largest are specks."""
 
 CROWN_MM = 70.0
 """Scalp, bone and brain are looked at in this uppermost part of the head, where they lie like shells."""
@@ -39,11 +37,11 @@ DEPTHS_MM = tuple(range(0, 27, 3))
 SKULL_DIP = 0.1
 """A brain brightens steadily from its surface inwards; bone under a scalp makes a dip of a quarter or more."""
 
-AIR_SHARE = 0.2
-"""Foreground is what exceeds this share of the typical tissue intensity."""
+SCALP_MM = 6.0
+"""No brain is nearer to the outline of a head: scalp and bone are thicker together."""
 
-CLOSING_MM = 10.0
-"""Fissures and sulci up to about this width belong to the brain."""
+MOST_IN_SCALP = 0.05
+"""Share of the mask's surface that may be, by noise and vessels: it is below .003 where masks are right."""
 
 
 class BrainMaskProblem(ValueError):
@@ -108,7 +106,7 @@ def brain_mask(
         When the template cannot be matched to the head.
     """
     working = _working(volume)
-    foreground = _foreground(working.data)
+    foreground = find_foreground(working.data)
     stripped = not shows_skull(working, foreground) if skull_stripped is None else skull_stripped
     if stripped:
         solid = _solid(foreground, working.voxel_size)
@@ -117,18 +115,45 @@ def brain_mask(
         notes = (f"a brain without skull: the foreground of {volume_ml:.0f} ml was taken",)
     else:
         there = None if lesion is None else sample(lesion, volume.affine, working.shape, working.affine) > 0.5
-        brain = brain_of_head(working, quantitative=quantitative, lesion=there)
-        method, notes = "head", ()
+        brain, notes = _below_scalp(working, foreground, quantitative=quantitative, lesion=there)
+        method = "head"
     mask = _on_scan(brain.probability, volume)
     if not mask.any():
         raise BrainMaskProblem("nothing of a brain's size and place was found; give a mask (desc-brain_mask)")
     return BrainMask(mask if lesion is None else mask | lesion, method, notes, brain.warp, brain.log_field)
 
 
+def _below_scalp(
+    working: Volume, foreground: NDArray[np.bool_], *, quantitative: bool, lesion: NDArray[np.bool_] | None
+) -> tuple[HeadBrain, tuple[str, ...]]:
+    """Find a head's brain; once more without the scalp, where the first result reaches into it."""
+    depth = below_outline(working, foreground)[1]
+    first = brain_of_head(working, quantitative=quantitative, lesion=lesion)
+    if (share := _share_in_scalp(first, working, depth)) <= MOST_IN_SCALP:
+        return first, ()
+    said = f"{100 * share:.0f} % of the brain mask's surface lay within {SCALP_MM:.0f} mm of the head's outline"
+    outer = depth <= SCALP_MM
+    try:
+        second = brain_of_head(working, quantitative=quantitative, lesion=lesion, outer=outer)
+    except RegistrationProblem:
+        second = None
+    if second is None or not (second.probability.data > 0.5).any():
+        return first, (f"{said}, and without the scalp no brain was found; look at the mask",)
+    return second, (f"{said}: it was drawn again without the scalp; look at the mask",)
+
+
+def _share_in_scalp(brain: HeadBrain, working: Volume, depth: NDArray[np.float64]) -> float:
+    """Share of the mask's outermost voxels that lie in the scalp."""
+    mask = sample(brain.probability.data, brain.probability.affine, working.shape, working.affine) > 0.5
+    # The edge of the field of view is no surface.
+    surface = mask & ~np.asarray(ndimage.binary_erosion(mask, border_value=1), dtype=bool)
+    return float((depth[surface] <= SCALP_MM).mean()) if surface.any() else 0.0
+
+
 def looks_like_head(volume: Volume) -> bool:
     """Whether a scan shows a head with its skull; `volume` and errors as in :func:`brain_mask`."""
     working = _working(volume)
-    return shows_skull(working, _foreground(working.data))
+    return shows_skull(working, find_foreground(working.data))
 
 
 def _working(volume: Volume) -> Volume:
@@ -155,14 +180,11 @@ def shows_skull(volume: Volume, foreground: NDArray[np.bool_]) -> bool:
     bool
         True when the foreground is larger than any brain, or when the intensity dips below its surface.
     """
-    hull = closed(_large_pieces(foreground), volume.voxel_size, CLOSING_MM / 2)
+    hull, depth = below_outline(volume, foreground)
     if float(hull.sum()) * volume.voxel_volume / 1000 > LARGEST_BRAIN_ML:
         return True
     if not hull.any():
         return False
-    # The edge of the field of view is no surface.
-    inner = (slice(1, -1),) * 3
-    depth = np.asarray(ndimage.distance_transform_edt(np.pad(hull, 1, mode="edge")))[inner] * volume.voxel_size[0]
     height = np.arange(hull.shape[2]) * volume.voxel_size[2]
     crown = hull & (height > height[hull.any(axis=(0, 1))].max() - CROWN_MM)
     shells = [volume.data[crown & (depth > start) & (depth <= start + 3)] for start in DEPTHS_MM]
@@ -171,41 +193,8 @@ def shows_skull(volume: Volume, foreground: NDArray[np.bool_]) -> bool:
     return bool(dip > SKULL_DIP * profile.max())
 
 
-def _large_pieces(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    opened = np.asarray(ndimage.binary_opening(foreground), dtype=bool)
-    found: Any = ndimage.label(opened)
-    labels, count = found
-    if count == 0:
-        return foreground
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray((sizes >= PIECE_SHARE * sizes.max())[labels] & opened, dtype=bool)
-
-
 def _working_mm(volume: Volume) -> float:
     return float(np.clip(volume.voxel_size.min(), FINEST_MM, COARSEST_MM))
-
-
-def _foreground(data: NDArray[np.float32]) -> NDArray[np.bool_]:
-    # A quantitative map is noise of any size in air, sometimes larger than tissue. Where the local mean does not
-    # stand out from the local scatter it is weighted down (Wiener's factor); smooth tissue keeps its value.
-    bounded = np.clip(data, *np.percentile(data, [0.5, 99.5]))
-    mean = np.asarray(ndimage.uniform_filter(bounded, 3, mode="constant"), dtype=np.float64)
-    square = np.asarray(ndimage.uniform_filter(bounded.astype(np.float64) ** 2, 3, mode="constant"))
-    signal = np.clip(mean, 0, None) ** 3 / np.maximum(square, 1e-30)
-    bright = signal > _otsu(signal[signal > 0])
-    return signal > AIR_SHARE * float(np.median(signal[bright]))
-
-
-def _otsu(values: NDArray[np.float64]) -> float:
-    """Threshold between two groups with the largest variance between them (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=256, range=(0, float(np.percentile(values, 99.5))))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts).astype(np.float64)
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * (below[-1] - below))
-    return float(centres[np.nanargmax(np.where(np.isfinite(between), between, 0))])
 
 
 def _solid(foreground: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> NDArray[np.bool_]:

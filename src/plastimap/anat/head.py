@@ -89,7 +89,13 @@ class HeadBrain:
     log_field: Volume | None = None
 
 
-def brain_of_head(head: Volume, *, quantitative: bool, lesion: NDArray[np.bool_] | None = None) -> HeadBrain:
+def brain_of_head(
+    head: Volume,
+    *,
+    quantitative: bool,
+    lesion: NDArray[np.bool_] | None = None,
+    outer: NDArray[np.bool_] | None = None,
+) -> HeadBrain:
     """Find the brain in a whole head.
 
     Parameters
@@ -100,6 +106,8 @@ def brain_of_head(head: Volume, *, quantitative: bool, lesion: NDArray[np.bool_]
         True for maps in physical units, which have no bias field.
     lesion : ndarray of bool, on the grid of `head`, optional
         Not to be matched with the template.
+    outer : ndarray of bool, on the grid of `head`, optional
+        Where there cannot be any brain, such as in the scalp.
 
     Returns
     -------
@@ -112,22 +120,25 @@ def brain_of_head(head: Volume, *, quantitative: bool, lesion: NDArray[np.bool_]
     """
     resolution = float(head.voxel_size[0])
     priors = load_priors(resolution)
-    balloon = balloon_brain(head)
+    possible = np.ones(head.shape, dtype=bool) if outer is None else ~outer
+    balloon = balloon_brain(Volume(np.where(possible, head.data, 0).astype(np.float32), head.affine)) & possible
     if not balloon.any():
         return HeadBrain(Volume(np.zeros(head.shape, dtype=np.float32), head.affine))
     box = around(head, balloon, BOX_MARGIN_MM)
-    sound = np.ones(balloon[box].shape, dtype=bool) if lesion is None else ~lesion[box]
+    possible = possible[box]
+    sound = possible if lesion is None else possible & ~lesion[box]
     head, balloon = cropped(head, box), balloon[box]
     matrix, loose = _first_match(head, balloon, priors, sound)
     warped = warp_priors(priors, loose, head)
-    first, csf = brain_probability(head, warped, rim_mm=FIRST_RIM, scale_mm=FIRST_SCALE)
+    first, csf = brain_probability(head, warped, rim_mm=FIRST_RIM, scale_mm=FIRST_SCALE, possible=possible)
     field = None
     if not quantitative:
         field = Volume(log_bias_field(head, (first > 0.5) & sound), head.affine)
         head = without_bias(head, field)
     tight = match_priors(head, first > 0.5, resolution_mm=resolution, csf_level=csf, initial=matrix, sound=sound)
     warped = warp_priors(priors, tight, head)
-    second, _ = brain_probability(head, warped, rim_mm=expected_rim(tight, head), scale_mm=SECOND_SCALE)
+    rim = expected_rim(tight, head)
+    second, _ = brain_probability(head, warped, rim_mm=rim, scale_mm=SECOND_SCALE, possible=possible)
     return HeadBrain(Volume(second, head.affine), tight, field)
 
 
@@ -204,7 +215,12 @@ def expected_rim(warp: Warp, head: Volume) -> NDArray[np.float64]:
 
 
 def brain_probability(
-    head: Volume, priors: WarpedPriors, *, rim_mm: float | NDArray[np.float64], scale_mm: float
+    head: Volume,
+    priors: WarpedPriors,
+    *,
+    rim_mm: float | NDArray[np.float64],
+    scale_mm: float,
+    possible: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     """Probability that a voxel belongs to the intracranial space, from place and intensity.
 
@@ -218,6 +234,8 @@ def brain_probability(
         Distance from the template's outline at which brain and non-brain are equally likely.
     scale_mm : float
         Scale of the logistic function around it.
+    possible : ndarray of bool, shape (X, Y, Z), optional
+        Where there may be brain.
 
     Returns
     -------
@@ -240,6 +258,8 @@ def brain_probability(
         means, sds = _updated(values[::step], spatial[:, ::step], means, sds)
     probability = np.zeros(head.shape, dtype=np.float32)
     probability[region] = _shares(values, spatial, means, sds)[:3].sum(axis=0)
+    if possible is not None:
+        probability[~possible] = 0
     smoothed = smooth_mm(probability, head.voxel_size, SMOOTHING_MM)
     piece = closed(largest_piece(smoothed > 0.5), head.voxel_size, SULCUS_MM / 2)
     return np.where(piece, np.maximum(smoothed, 0.51), np.minimum(smoothed, 0.5)).astype(np.float32), float(means[2])

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from plastimap.anat.bias import log_bias_field, without_bias
 from plastimap.anat.brainmask import BrainMask, BrainMaskProblem, brain_mask, looks_like_head
+from plastimap.anat.grids import sample
 from plastimap.anat.matching import WarpedPriors, match_priors, warp_priors
 from plastimap.anat.network import deepbet_is_installed, deepbet_mask
 from plastimap.anat.priors import TISSUES, Priors, load_priors
 from plastimap.anat.segment import segment
 from plastimap.anat.tiv import intracranial_volume, tissue_volumes
 from plastimap.images import Volume
-from plastimap.transforms import Warp, folding_share, jacobian, resample
+from plastimap.transforms import Warp, folding_share, jacobian
 
 MaskMethod = Literal["auto", "deepbet", "classical"]
 
@@ -28,6 +29,12 @@ RIM_MM = 1.5
 
 LOW_DICE = 0.7
 """Overlap of warped priors and result below which a match deserves a look."""
+
+LOW_MASK_DICE = 0.9
+"""Overlap of the brain mask and the warped template's brain, likewise; it is .95 and more where both are right."""
+
+USUAL_TIV_ML = (900.0, 2100.0)
+"""Intracranial volumes outside are rare from the age of two on: rather, the mask is wrong."""
 
 
 class AnatomyProblem(ValueError):
@@ -133,10 +140,11 @@ def segment_scan(
     result = segment(image, priors.probabilities, mask=inside & sound, voxel_volume_mm3=volume.voxel_volume)
     dice = _prior_overlap(priors, result.probabilities, inside & sound)
     lesion_ml = float((inside & ~sound).sum()) * volume.voxel_volume / 1000
+    tiv_ml = intracranial_volume(result.probabilities, volume.voxel_volume) + lesion_ml
     qa = {
         **{f"{name}_ml": value for name, value in tissue_volumes(result.probabilities, volume.voxel_volume).items()},
         **{f"{name}_mean": value for name, value in result.means.items()},
-        **_warp_qa(warp, library),
+        **_warp_qa(warp, library, Volume(inside.astype(np.float32), volume.affine)),
         "invalid_share": float(1 - np.isfinite(volume.data)[inside].mean()),
         "lesion_ml": lesion_ml,
     }
@@ -145,11 +153,11 @@ def segment_scan(
         gm=result.gm,
         wm=result.wm,
         csf=result.csf,
-        tiv_ml=intracranial_volume(result.probabilities, volume.voxel_volume) + lesion_ml,
+        tiv_ml=tiv_ml,
         corrected=corrected,
         priors_dice=dice,
         mask_method=found.method,
-        notes=found.notes + _lesion_notes(lesion_ml) + _warnings(dice),
+        notes=found.notes + _lesion_notes(lesion_ml) + _warnings(dice, tiv_ml, qa["mask_dice"]),
         qa=qa,
     )
 
@@ -214,10 +222,15 @@ def _match(brain: Volume, mask: NDArray[np.bool_], sound: NDArray[np.bool_]) -> 
     return match_priors(brain, mask, resolution_mm=_matching_mm(brain), sound=None if sound.all() else sound)
 
 
-def _warp_qa(warp: Warp, library: Priors) -> dict[str, float]:
+def _warp_qa(warp: Warp, library: Priors, mask: Volume) -> dict[str, float]:
     determinant = jacobian(warp)
-    template = resample(library.distance, warp, warp, validity=False) < 0
+    distance = warp_priors(library, warp, warp).distance
+    template = distance < 0
+    brain, seen = (
+        sample(data, mask.affine, distance.shape, warp.affine) > 0.5 for data in (mask.data, np.ones(mask.shape))
+    )
     return {
+        "mask_dice": _dice(brain, (distance < RIM_MM) & seen),
         "jacobian_min": float(determinant[template].min()),
         "jacobian_max": float(determinant[template].max()),
         "folding_share": folding_share(determinant, template),
@@ -254,9 +267,17 @@ def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return 2.0 * int((one & other).sum()) / total if total else 0.0
 
 
-def _warnings(dice: dict[str, float]) -> tuple[str, ...]:
-    return tuple(
+def _warnings(dice: dict[str, float], tiv_ml: float, mask_dice: float) -> tuple[str, ...]:
+    low, high = USUAL_TIV_ML
+    found = [
         f"{name}: warped prior and result overlap by only {dice[name]:.2f} (Dice); look at the picture"
         for name in ("GM", "WM")
         if dice[name] < LOW_DICE
-    )
+    ]
+    if mask_dice < LOW_MASK_DICE:
+        found.append(
+            f"the brain mask and the template's brain overlap by only {mask_dice:.2f} (Dice); look at the mask"
+        )
+    if not low <= tiv_ml <= high:
+        found.append(f"intracranial volume {tiv_ml:.0f} ml, usual are {low:.0f}-{high:.0f}; look at the mask")
+    return tuple(found)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from plastimap.anat.pipeline import AnatomyProblem, segment_scan
 from plastimap.images import Volume
@@ -74,6 +75,17 @@ def test_wrong_masks_are_named(head: Any) -> None:
         segment_scan(head.image, quantitative=True, mask=np.zeros(head.image.shape, dtype=bool))
     with pytest.raises(AnatomyProblem, match="4 dimensions"):
         segment_scan(Volume(np.ones((4, 4, 4, 2)), np.eye(4)), quantitative=True)
+
+
+def test_a_mask_of_another_size_is_doubted(head: Any, anatomy: Any) -> None:
+    assert anatomy.qa["mask_dice"] > 0.95
+    assert not any("look at the mask" in note for note in anatomy.notes)
+    wide = np.asarray(ndimage.binary_dilation(head.brain, iterations=4), dtype=bool)
+    found = segment_scan(head.image, quantitative=True, mask=wide)
+    assert found.qa["mask_dice"] < 0.9
+    said = " ".join(found.notes)
+    assert "the brain mask and the template's brain overlap" in said
+    assert "intracranial volume" in said
 
 
 def test_a_lesion_has_no_tissue_but_counts_as_intracranial(head: Any, anatomy: Any, dice: Callable[..., float]) -> None:
