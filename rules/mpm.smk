@@ -8,6 +8,7 @@ for kind in study.mpm_kinds:
             echoes=study.echo_files,
             b1=study.b1_files,
             receive=study.receive_files,
+            lesions=study.scan_lesion_files,
         output:
             maps=[paths.native(name) for name in kind.members],
             errors=[paths.error(name) for name in kind.members if name in WITH_ERRORS],

@@ -1,5 +1,6 @@
 """Echoes, B1+ and receive field of one scan → R1, R2*, MTsat, A and their standard errors."""
 
+from plastimap.anat.grids import drawn_on
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
@@ -12,12 +13,13 @@ from plastimap.writing import write_json
 
 with job_log(snakemake.log[0]):
     protocol, settings = snakemake.params.protocol, snakemake.params.settings
-    volumes, b1, receive = (
-        [read_volume(file) for file in files]
-        for files in (snakemake.input.echoes, snakemake.input.b1, snakemake.input.receive)
+    inputs = snakemake.input
+    volumes, b1, receive, lesions = (
+        [read_volume(file) for file in files] for files in (inputs.echoes, inputs.b1, inputs.receive, inputs.lesions)
     )
     grid, contrasts = volumes[0], list(dict.fromkeys(protocol["weighting"]))
-    head = reference_head(volumes, protocol["weighting"]) if settings["align"] else None
+    lesion = drawn_on(grid, lesions)
+    head = reference_head(volumes, protocol["weighting"], lesion=lesion) if settings["align"] else None
     ratio, b1_notes = measured_b1(b1, protocol["b1"], grid, head=head) if b1 else (None, ())
     coils, coil_notes = (
         sensitivities(receive, protocol["receive"], grid, contrasts=contrasts) if receive else (None, ())
@@ -30,6 +32,7 @@ with job_log(snakemake.log[0]):
         denoise=settings["denoise"],
         b1=ratio,
         receive=coils,
+        lesion=lesion,
     )
 
     notes = [*b1_notes, *coil_notes, *made.notes]

@@ -53,7 +53,12 @@ class AlignedContrasts:
     notes: tuple[str, ...]
 
 
-def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.float64]) -> AlignedContrasts:
+def align_contrasts(
+    echoes: Mapping[str, Sequence[NDArray]],
+    affine: NDArray[np.float64],
+    *,
+    lesion: NDArray[np.bool_] | None = None,
+) -> AlignedContrasts:
     """Bring all contrasts to the position of the first.
 
     Parameters
@@ -62,6 +67,8 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
         Images of shape (X, Y, Z) per contrast on one grid.
     affine : ndarray, shape (4, 4)
         Of the images.
+    lesion : ndarray of bool, shape (X, Y, Z), optional
+        What takes no part in the match: contrasts differ there by more than tissue.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
 
     # The contrast that is used first stays where it is.
     reference = next((name for name in WEIGHTINGS if name in echoes), next(iter(echoes)))
-    fixed = flat_head(echoes[reference], affine)
+    fixed = flat_head(echoes[reference], affine, lesion=lesion)
     moved = {reference: list(echoes[reference])}
     transforms: dict[str, NDArray[np.float64]] = {}
     displacement: dict[str, float] = {}
@@ -81,7 +88,7 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
         if name == reference:
             continue
         try:
-            matrix = match_heads(fixed, flat_head(echoes[name], affine))
+            matrix = match_heads(fixed, flat_head(echoes[name], affine, lesion=lesion))
         except RegistrationProblem as problem:
             # A slab or a phantom may have nothing to match; its maps are worth more than none.
             unmatched.append(f"{name} could not be matched to {reference} ({problem}); it was left where it is")
@@ -108,6 +115,8 @@ def align_contrasts(echoes: Mapping[str, Sequence[NDArray]], affine: NDArray[np.
 def match_heads(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
     """Rigid pull matrix from one flat head to another: world of the first → world of the second, RAS mm.
 
+    What is NaN in the first, and next to it, is not looked at.
+
     Raises
     ------
     RegistrationProblem
@@ -118,6 +127,7 @@ def match_heads(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
     from plastimap.registration import rigid
 
     rim = np.asarray(ndimage.distance_transform_edt(fixed.data == 0, sampling=fixed.voxel_size)) <= RIM_MM
+    rim &= np.logical_not(ndimage.binary_dilation(np.isnan(fixed.data)))
     return rigid(fixed, moving, metric="NMI", fixed_mask=rim, initial=np.eye(4))
 
 
@@ -127,7 +137,9 @@ def head_displacement(matrix: NDArray[np.float64], head: Volume) -> float:
     return mean_displacement(matrix, points) if len(points) else 0.0
 
 
-def reference_head(volumes: Sequence[Volume], weightings: Sequence[str]) -> Volume:
+def reference_head(
+    volumes: Sequence[Volume], weightings: Sequence[str], *, lesion: NDArray[np.bool_] | None = None
+) -> Volume:
     """Flat head of the contrast that stays where it is (PDw, where there is one).
 
     Parameters
@@ -136,22 +148,28 @@ def reference_head(volumes: Sequence[Volume], weightings: Sequence[str]) -> Volu
         Echo images on one grid.
     weightings : sequence of str
         Of each image.
+    lesion : ndarray of bool, optional
     """
     first = next((name for name in WEIGHTINGS if name in weightings), weightings[0])
     images = [volume.data for volume, name in zip(volumes, weightings, strict=True) if name == first]
-    return flat_head(images, volumes[0].affine)
+    return flat_head(images, volumes[0].affine, lesion=lesion)
 
 
-def flat_head(images: Sequence[NDArray], affine: NDArray[np.float64]) -> Volume:
-    """Mean of images on one grid without air and receive field: 0 in the air, near 1 in the head."""
+def flat_head(
+    images: Sequence[NDArray], affine: NDArray[np.float64], *, lesion: NDArray[np.bool_] | None = None
+) -> Volume:
+    """Mean of images on one grid without air and receive field: 0 in the air, near 1 in the head, NaN in a lesion."""
     from scipy import ndimage
 
     mean: NDArray[np.float32] = np.stack([np.nan_to_num(image) for image in images]).mean(axis=0, dtype=np.float32)
-    head = foreground({"mean": [mean]})
+    lost = np.zeros(mean.shape, dtype=bool) if lesion is None else lesion
+    mean[lost] = 0
+    head = foreground({"mean": [mean]}) & ~lost
     inside = np.where(head, mean, 0)
     sd = FIELD_FWHM_MM / np.sqrt(8 * np.log(2)) / Volume(mean, affine).voxel_size
     field = ndimage.gaussian_filter(inside, sd) / np.maximum(ndimage.gaussian_filter(head.astype(np.float32), sd), 1e-3)
-    return Volume(np.divide(inside, field, out=np.zeros_like(inside), where=head & (field > 0)), affine)
+    flat = np.divide(inside, field, out=np.zeros_like(inside), where=head & (field > 0))
+    return Volume(np.where(lost, np.float32(np.nan), flat), affine)
 
 
 def moved_field(field: NDArray, matrix: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ def process_scan(
     denoise: bool = False,
     b1: NDArray | None = None,
     receive: Mapping[str, NDArray] | None = None,
+    lesion: NDArray[np.bool_] | None = None,
 ) -> MpmMaps:
     """Make the maps of one scan.
 
@@ -44,6 +45,8 @@ def process_scan(
     b1, receive
         As in :func:`plastimap.mpm.pipeline.fit_maps`. Receive sensitivities are those where each contrast was measured:
         they move with its echoes.
+    lesion : ndarray of bool, shape (X, Y, Z), optional
+        What takes no part in the alignment.
 
     Returns
     -------
@@ -63,8 +66,8 @@ def process_scan(
     qa: dict[str, Any] = {}
     fields: Sequence[Mapping[str, NDArray] | None] = [receive for _ in repetitions]
     if align and sum(map(len, repetitions)) > 1:
-        repetitions, fields, qa, found = _aligned(repetitions, receive, volumes[0].affine)
-        notes += found
+        repetitions, fields, qa, found = _aligned(repetitions, receive, volumes[0].affine, lesion)
+        notes += [*found, *(["lesions were left out of the alignment"] if lesion is not None else [])]
     voxel_size = tuple(float(edge) for edge in volumes[0].voxel_size)
     made = combined_maps(
         [
@@ -152,7 +155,10 @@ def spoiling_correction(
 
 
 def _aligned(
-    repetitions: Sequence[Echoes], receive: Mapping[str, NDArray] | None, affine: NDArray[np.float64]
+    repetitions: Sequence[Echoes],
+    receive: Mapping[str, NDArray] | None,
+    affine: NDArray[np.float64],
+    lesion: NDArray[np.bool_] | None,
 ) -> tuple[list[Echoes], Sequence[Mapping[str, NDArray] | None], dict[str, Any], list[str]]:
     """Align all contrasts of all repetitions, and their receive fields, to the first contrast of the first."""
     labels = [
@@ -160,7 +166,7 @@ def _aligned(
         for number, echoes in enumerate(repetitions)
     ]
     named = {own[name]: echoes[name] for own, echoes in zip(labels, repetitions, strict=True) for name in echoes}
-    found = align_contrasts(named, affine)
+    found = align_contrasts(named, affine, lesion=lesion)
     moved = [{name: found.echoes[label] for name, label in own.items()} for own in labels]
     fields = [
         receive
