@@ -81,6 +81,7 @@ rule session_to_template:
         transforms=study.of_person(paths.template_transforms),
         structural=paths.structural,
         mask=paths.mask,
+        lesions=study.joining_lesions,
     output:
         warp=paths.to_template,
         inverse=paths.from_template,

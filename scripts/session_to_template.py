@@ -7,6 +7,7 @@ import numpy as np
 from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
+from plastimap.space.lesions import lesions_of_both
 from plastimap.space.template import register_session
 from plastimap.transforms import invert
 from plastimap.warpfiles import read_warp, write_warp
@@ -22,9 +23,12 @@ with job_log(snakemake.log[0]):
         notes.append("joined a template that was frozen before this session: it is not part of the midpoint")
         session, mask = read_volume(snakemake.input.structural), read_volume(snakemake.input.mask).data > 0
         brain = np.isfinite(template.data) & (template.data != 0)
-        warp, jacobian = register_session(
-            template, session, template_mask=brain, session_mask=mask, equalise=snakemake.params.contrast == "T1w"
-        )
+        lesions, scan = snakemake.input.lesions, snakemake.wildcards.scan
+        theirs, own = lesions_of_both(lesions, scan, session, snakemake.input.transforms, template)
+        weighted = snakemake.params.contrast == "T1w"
+        about = {"template_mask": brain, "session_mask": mask, "template_lesion": theirs, "session_lesion": own}
+        warp, jacobian = register_session(template, session, equalise=weighted, **about)
+        notes += ["lesions were left out of the match"] if lesions else []
         inverse = invert(warp, session)
     about = map_sidecar(
         sources=[snakemake.input.structural, snakemake.input.template],

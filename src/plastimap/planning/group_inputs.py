@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from plastimap.paths import ANALYSED_TISSUES, sidecar_of
+from plastimap.paths import ANALYSED_TISSUES, scan_subject, sidecar_of
 from plastimap.planning.scan_inputs import ScanInputs
 from plastimap.planning.scans import Wildcards
 from plastimap.planning.targets import Targets
@@ -61,6 +61,11 @@ class GroupInputs(ScanInputs, Targets):
         """Lesion masks that stand beside the images that a person's template is made from."""
         labels = self.template_members(wildcards.subject)
         return [file for label in labels for file in self.lesions_of(label)]
+
+    def joining_lesions(self, wildcards: Wildcards) -> list[str]:
+        """Lesion masks of a session and of all that its person's template is made from: each once."""
+        labels = [*self.template_members(scan_subject(wildcards.scan)), wildcards.scan]
+        return [file for label in dict.fromkeys(labels) for file in self.lesions_of(label)]
 
     def glm_files(self, wildcards: Wildcards) -> list[str]:
         """Smoothed maps of the group model, in the order of :meth:`glm_scans`."""

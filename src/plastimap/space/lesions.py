@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.images import Volume, read_volume
-from plastimap.transforms import Grid, resample
+from plastimap.transforms import Grid, grid_of, resample
 from plastimap.warpfiles import read_warp
 from plastimap.writing import PathLike
 
 Mask = NDArray[np.bool_]
+
+LESION_SHARE = 0.25
+"""Share of a voxel that is lesion from which it takes no part in a match."""
 
 
 def scan_of(path: PathLike) -> str:
@@ -41,6 +44,26 @@ def lesion_masks(files: Sequence[PathLike], scans: Sequence[str], volumes: Seque
         brought = [resample(one, volume, np.eye(4), order="nearest", validity=False) > 0 for one in own]
         masks.append(np.logical_or.reduce(brought) if brought else None)
     return masks
+
+
+def lesions_of_both(
+    files: Sequence[PathLike], scan: str, session: Volume, transforms: PathLike, template: Volume
+) -> tuple[Mask | None, Mask | None]:
+    """Lesions of a person's template and of a session that joins it, each on its own grid; None where there are none.
+
+    Parameters
+    ----------
+    files : sequence of path-like
+        Lesion masks of the session and of the template's members, named by BIDS.
+    scan : str
+        Label of the session.
+    session, template : Volume
+    transforms : path-like
+        As in :func:`pulled_lesions`.
+    """
+    members = pulled_lesions([file for file in files if scan_of(file) != scan], transforms, grid_of(template))
+    own = lesion_masks(files, [scan], [session])[0]
+    return None if members is None else members.data > LESION_SHARE, own
 
 
 def pulled_lesions(files: Sequence[PathLike], transforms: PathLike, grid: Grid) -> Volume | None:

@@ -115,6 +115,7 @@ def register_session(
     *,
     template_mask: Mask,
     session_mask: Mask,
+    template_lesion: Mask | None = None,
     session_lesion: Mask | None = None,
     equalise: bool = False,
     settings: Settings | None = None,
@@ -127,8 +128,8 @@ def register_session(
         The same contrast(s).
     template_mask, session_mask : ndarray of bool
         Brain masks on the two grids.
-    session_lesion : ndarray of bool, optional
-        Where the session is not compared.
+    template_lesion, session_lesion : ndarray of bool, optional
+        Where the two are not compared: on the template's grid and on the session's.
     equalise, settings
         As in :func:`midpoint`.
 
@@ -149,7 +150,7 @@ def register_session(
     if equalise:
         to_template, to_session = _scales([template, session], [template_mask, session_mask])
         scale = to_session / to_template
-    fixed = prepare(template, template_mask)
+    fixed = prepare(template, template_mask, lesion=template_lesion)
     moving = prepare(session, session_mask, scale=scale, lesion=session_lesion)
     grid = grid_of(template)
     start = posing.first_positions([fixed, moving], 0)[1]

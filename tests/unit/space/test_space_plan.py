@@ -54,3 +54,12 @@ def test_lesions_beside_the_images_are_found(builder, tmp_path):
         "sub-01_ses-02_label-lesion_roi.nii.gz",
     ]
     assert study.lesion_files(SimpleNamespace(subject="02")) == []
+
+
+def test_a_joining_session_brings_its_lesions_and_its_template_has_its_own(builder, tmp_path):
+    for number in ("01", "02"):
+        builder.image(f"sub-01/ses-{number}/anat/sub-01_ses-{number}_label-lesion_mask.nii.gz")
+    study = opened(builder, tmp_path / "out")
+    names = [Path(file).name for file in study.joining_lesions(SimpleNamespace(scan="sub-01_ses-02"))]
+    assert names == [f"sub-01_ses-{number}_label-lesion_mask.nii.gz" for number in ("01", "02")]
+    assert study.joining_lesions(SimpleNamespace(scan="sub-02_ses-02")) == []

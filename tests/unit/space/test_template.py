@@ -162,6 +162,20 @@ def test_a_lesion_of_a_later_session_is_left_out(moved, made):
         prepare(volume, mask, lesion=np.zeros((2, 2, 2), dtype=bool))
 
 
+def test_a_lesion_that_the_template_shows_is_left_out(moved, made):
+    volume, mask = moved[2]
+    # On the other side: where the session has swollen there must be something to see.
+    away = np.linalg.norm(world_points(GRID) - np.array([-16.0, 10, 0]).reshape(3, 1, 1, 1), axis=0)
+    hole, around = away < 9, made.mask & (away > 12) & (away < 24)
+    scarred = Volume(np.where(hole, 3.0, made.template.data).astype(np.float32), AFFINE)
+    about = {"template_mask": made.mask, "session_mask": mask, "settings": Settings(coarse_steps=2, fine_steps=1)}
+    whole = np.log(register_session(made.template, volume, **about)[1])
+    led = np.log(register_session(scarred, volume, **about)[1])
+    masked = np.log(register_session(scarred, volume, template_lesion=hole, **about)[1])
+    # Some difference stays: what the hole hides is missing as well.
+    assert np.abs(masked - whole)[around].mean() < 0.7 * np.abs(led - whole)[around].mean()
+
+
 @pytest.mark.parametrize(
     ("volumes", "masks", "weights", "words"),
     [
