@@ -3,12 +3,12 @@
     python bench/dag_scale.py [--scans 25 245 1000 10000] [--json FILE] [--check]
 
 Each study has five sessions per person with multi-echo images, a B1+ map and a diffusion series (the images are links
-to one small file; only names and headers count for planning). Studies of more than twice ``--chunk-scans`` scans are
-planned in chunks of people, one after the other, as `plastimap run` does; the peak is that of the largest process. Its
-group level is left out there: it is planned when the files of the people exist. The last column but one is the peer:
-Snakemake alone, with as many jobs that have one file in and one file out, no params and no checks; below its time no
-plan can go. ``--check`` exits 1 when 245 scans take more than 4 s or .25 GB, when the cost per scan grows, or when a
-chunked study takes more than 1 GB.
+to two small files per person; only names and headers count for planning). Studies of more than twice ``--chunk-scans``
+scans are planned in chunks of people, one after the other, as `plastimap run` does; the peak is that of the largest
+process. Its group level is left out there: it is planned when the files of the people exist. The last column but one is
+the peer: Snakemake alone, with as many jobs that have one file in and one file out, no params and no checks; below its
+time no plan can go. ``--check`` exits 1 when 245 scans take more than 4 s or .25 GB, when the cost per scan grows, or
+when a chunked study takes more than 1 GB.
 """
 
 from __future__ import annotations
@@ -43,25 +43,30 @@ Row = dict[str, Any]
 
 def dataset(root: Path, scans: int) -> Path:
     """A BIDS dataset of so many scans; its sidecars lie at the top and count for all files of their kind."""
-    store = root / "store"
-    store.mkdir(parents=True)
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    nib.Nifti1Image(np.zeros((4, 5, 3), np.int16), affine).to_filename(store / "map.nii.gz")
-    nib.Nifti1Image(np.zeros((4, 5, 3, 8), np.int16), affine).to_filename(store / "dwi.nii.gz")
     bids = root / "bids"
-    bids.mkdir()
+    bids.mkdir(parents=True)
     top_files(bids)
     lines = ["participant_id\tage\tgroup"]
     for person in range(-(-scans // SESSIONS)):
         subject = f"sub-{person + 1:05d}"
         lines.append(f"{subject}\t{20 + person % 50}\t{'AB'[person % 2]}")
         sessions = ["session_id\tday"]
+        store = small_images(root / "store" / subject)
         for number in range(min(SESSIONS, scans - person * SESSIONS)):
             sessions.append(f"ses-{number + 1}\t{28 * number}")
             scan_files(bids, store, subject, f"ses-{number + 1}")
         (bids / subject / f"{subject}_sessions.tsv").write_text("\n".join(sessions) + "\n")
     (bids / "participants.tsv").write_text("\n".join(lines) + "\n")
     return bids
+
+
+def small_images(store: Path) -> Path:
+    """What one person's images are links to; a file system knows only so many links to one file."""
+    store.mkdir(parents=True)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    nib.Nifti1Image(np.zeros((4, 5, 3), np.int16), affine).to_filename(store / "map.nii.gz")
+    nib.Nifti1Image(np.zeros((4, 5, 3, 8), np.int16), affine).to_filename(store / "dwi.nii.gz")
+    return store
 
 
 def top_files(bids: Path) -> None:
@@ -81,7 +86,7 @@ def top_files(bids: Path) -> None:
 
 
 def scan_files(bids: Path, store: Path, subject: str, session: str) -> None:
-    """The images of one scan, as links to one file."""
+    """The images of one scan, as links to one file of each shape."""
     folder, stem = bids / subject / session, f"{subject}_{session}"
     for name in ("anat", "fmap", "dwi"):
         (folder / name).mkdir(parents=True)
