@@ -17,7 +17,14 @@ with job_log(snakemake.log[0]):
         standard = Standard(*map(read_volume, inputs.study_tissues))
     gm, wm = (read_volume(file) for file in inputs.tissues)
     lesion = pulled_lesions(inputs.lesions, inputs.transforms, grid_of(gm))
-    made = template_to_mni(gm, wm, grid=standard.gm if inputs.study_tissues else grid, standard=standard, lesion=lesion)
+    made = template_to_mni(
+        gm,
+        wm,
+        grid=standard.gm if inputs.study_tissues else grid,
+        standard=standard,
+        lesion=lesion,
+        engine=space["registration"],
+    )
     there, back = made.warp, made.inverse
     if inputs.study_warps:
         to_study, from_study = map(read_warp, inputs.study_warps)

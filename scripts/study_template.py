@@ -12,10 +12,9 @@ with job_log(snakemake.log[0]):
     space, inputs, outputs = snakemake.params.space, snakemake.input, snakemake.output
     target = read_target(space["template"])
     people = [working_tissues(read_volume(gm), read_volume(wm)) for gm, wm in zip(inputs.GM, inputs.WM, strict=True)]
-    made = study_template(people, standard=target.standard)
-    placed = template_to_mni(
-        made.tissues.gm, made.tissues.wm, grid=target.grid(space["resolution"]), standard=target.standard
-    )
+    choices = {"standard": target.standard, "engine": space["registration"]}
+    made = study_template(people, **choices)
+    placed = template_to_mni(made.tissues.gm, made.tissues.wm, grid=target.grid(space["resolution"]), **choices)
     for tissue, volume, output in zip(("GM", "WM"), (made.tissues.gm, made.tissues.wm), outputs.tissues, strict=True):
         about = map_sidecar(sources=inputs[tissue], ChangePerRound=made.changes)
         write_volume(output, volume, sidecar=about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ BUILT_IN_SPACE = "MNI152NLin2009aSym"
 
 Finding = tuple[tuple[str | int, ...], str, str, str, Severity]
 """Place, what, why, remedy, severity."""
+
+EXTRAS = (
+    (("anat", "brain_mask"), "deepbet", ("deepbet", "torch"), "deep", "classical"),
+    (("space", "registration"), "ants", ("ants",), "ants", "greedy"),
+    (("brainage", "method"), "gcn", ("torch",), "gcn", "gaussian_process"),
+)
+"""Setting, choice, the packages it needs, the extra that brings them, and a choice without."""
 
 
 def semantic_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
@@ -37,6 +45,19 @@ def semantic_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _statistics(config.get("model", {}), config.get("inference", {}))
     yield from _diffusion(config.get("dwi", {}))
     yield from _brainage(config.get("brainage", {}))
+    yield from _extras(config)
+
+
+def _extras(config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Packages that only some choices need."""
+    for (section, key), choice, modules, extra, other in EXTRAS:
+        asked = config.get(section, {})
+        # An existing model of brain age is applied without the package that trained it.
+        if asked.get(key) != choice or (section == "brainage" and not asked.get("training")):
+            continue
+        if missing := [module for module in modules if find_spec(module) is None]:
+            what, why = f"{section}.{key} is {choice}, which is not installed", f"no package {' and '.join(missing)}"
+            yield _error((section, key), what, why, f"pip install 'plastimap[{extra}]', or {key}: {other}")
 
 
 def _brainage(section: Mapping[str, Any]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import get_args
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def warm_statistics() -> None:
     import pandas as pd
 
     from plastimap.stats.analysis import analyse
-    from plastimap.stats.fitted import Inference
+    from plastimap.stats.fitted import ClusterStatistic, Inference
 
     rng = np.random.default_rng(1)
     people = [f"sub-{number}" for number in range(1, 13)]
@@ -75,9 +76,10 @@ def warm_statistics() -> None:
         map_name="R1", tissue="WM", mask=mask, search_volumes={"both": mask}, affine=np.eye(4), group="group",
     )  # fmt: skip
     run(method="mixed")
-    for method, judge in (("summary", "permutation"), ("sandwich", "wild_bootstrap")):
-        for statistic in ("mass", "tfce", "height"):
-            run(method=method, inference=Inference(method=judge, statistic=statistic, resamples=20))
+    for statistic in get_args(ClusterStatistic):
+        inference = partial(Inference, statistic=statistic, resamples=20)
+        run(method="summary", inference=inference(method="permutation"))
+        run(method="sandwich", inference=inference(method="wild_bootstrap"))
 
 
 if __name__ == "__main__":

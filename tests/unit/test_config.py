@@ -26,6 +26,23 @@ def write(tmp_path, text, name="study.yaml"):
     return file
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_packages_of_a_choice_have_to_be_installed(there, tmp_path, monkeypatch):
+    monkeypatch.setattr("plastimap.config_rules.find_spec", lambda name: object() if there else None)
+    (tmp_path / "train.tsv").write_text("x")
+    chosen = {
+        "anat": {"brain_mask": "deepbet"},
+        "space": {"registration": "ants"},
+        "brainage": {"method": "gcn", "training": str(tmp_path / "train.tsv")},
+    }
+    what = {problem.what for problem in load_config({"bids_dir": str(tmp_path), **chosen})[1]}
+    missing = {one for one in what if "is not installed" in one}
+    names = ("anat.brain_mask is deepbet", "space.registration is ants", "brainage.method is gcn")
+    assert missing == (set() if there else {f"{name}, which is not installed" for name in names})
+    applied = {"bids_dir": str(tmp_path), "brainage": {"method": "gcn", "model": str(tmp_path)}}
+    assert not [problem for problem in load_config(applied)[1] if "installed" in problem.what]
+
+
 def test_the_defaults_are_right_but_for_the_missing_data():
     config, problems = load_config()
     assert [problem.what for problem in problems] == ["there is nothing to read"]

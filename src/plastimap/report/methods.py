@@ -258,11 +258,13 @@ def _anat(config: Config) -> list[str]:
 
 def _space(config: Config) -> list[str]:
     space = config["space"]
+    matched = "affine, then deformable, with greedy [@yushkevich2016]"
+    if space["registration"] == "ants":
+        matched = "affine with greedy [@yushkevich2016], then deformable by SyN of ANTs [@avants2008]"
     return [
         "An unbiased midpoint template of all sessions was made for each person, with no session privileged "
         "[@reuter2012,ashburner2013]: rigid positions, then deformations of all sessions at once that add up to zero.",
-        f"Its grey and white matter were registered to those of {space['target']} [@fonov2011] (affine, then "
-        "deformable, with greedy [@yushkevich2016]); "
+        f"Its grey and white matter were registered to those of {space['target']} [@fonov2011] ({matched}); "
         "all transformations were composed, and each image was interpolated once, to a "
         f"{space['resolution']:g} mm grid.",
         "Volume is the midpoint's tissue probability times the session's Jacobian determinant times that of the "

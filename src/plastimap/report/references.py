@@ -154,6 +154,12 @@ REFERENCES: Mapping[str, Reference] = {
         "dimensional best path phase unwrapping algorithm. Applied Optics 46, 6623–6635.",
         "10.1364/AO.46.006623",
     ),
+    "avants2008": Reference(
+        "Avants BB, Epstein CL, Grossman M, et al. (2008). Symmetric diffeomorphic image registration with "
+        "cross-correlation: evaluating automated labeling of elderly and neurodegenerative brain. "
+        "Medical Image Analysis 12, 26–41.",
+        "10.1016/j.media.2007.06.004",
+    ),
     "andersson2015": Reference(
         "Andersson JLR, Sotiropoulos SN (2015). Non-parametric representation and prediction of single- and "
         "multi-shell diffusion-weighted MRI data using Gaussian processes. NeuroImage 122, 166–176.",

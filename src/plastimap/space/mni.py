@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scipy import ndimage
 from plastimap.icbm import standard_image
 from plastimap.images import Volume
 from plastimap.registration import affine, deformable
+from plastimap.space.lesions import LESION_SHARE
 from plastimap.transforms import Grid, Warp, compose, folding_share, grid_of, invert, jacobian, resample, world_points
 
 WORKING_MM = 3.0
@@ -20,9 +22,6 @@ WORKING_MM = 3.0
 
 MARGIN_MM = 12.0
 """Room around the standard brain on the working grid."""
-
-LESION_SHARE = 0.25
-"""Share of a working voxel that is lesion from which it takes no part in the match."""
 
 LEAST_DICE = 0.5
 """Overlap of a tissue with the standard one below which a note warns."""
@@ -32,6 +31,8 @@ JACOBIAN_RANGE = (0.1, 10.0)
 
 
 Mask = NDArray[np.bool_]
+Engine = Literal["greedy", "ants"]
+"""What makes the nonlinear match; ants (SyN) is an extra."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def template_to_mni(
     standard: Standard | None = None,
     lesion: Volume | None = None,
     working_mm: float = WORKING_MM,
+    engine: Engine = "greedy",
     iterations: Sequence[int] = (60, 40, 20),
     smoothing: tuple[float, float] = (3.0, 0.3),
 ) -> Normalisation:
@@ -150,6 +152,8 @@ def template_to_mni(
         https://doi.org/10.1006/nimg.2001.0845).
     working_mm : float
         Voxel size of the match.
+    engine : {"greedy", "ants"}
+        What makes the nonlinear match.
     iterations, smoothing
         As in :func:`plastimap.registration.deformable`.
 
@@ -170,7 +174,7 @@ def template_to_mni(
         # The lesion's place is known now: once more without it.
         linear = match_linear(standard, own, mask=mask, initial=linear)
         mask = _without_lesion(lesion, standard.gm, linear)
-    warp = match_tissues(standard, own, linear, mask=mask, iterations=iterations, smoothing=smoothing)
+    warp = match_tissues(standard, own, linear, mask=mask, engine=engine, iterations=iterations, smoothing=smoothing)
     return _judged(warp, linear, {"GM": (standard.gm, gm), "WM": (standard.wm, wm)}, grid_of(grid))
 
 
@@ -196,19 +200,17 @@ def match_tissues(
     linear: NDArray[np.float64],
     *,
     mask: Mask | None = None,
+    engine: Engine = "greedy",
     iterations: Sequence[int] = (60, 40, 20),
     smoothing: tuple[float, float] = (3.0, 0.3),
 ) -> Warp:
     """Diffeomorphic pull map standard → own of both tissues as two channels, after the affine match `linear`."""
-    return deformable(
-        [standard.gm, standard.wm],
-        [own.gm, own.wm],
-        affine=linear,
-        fixed_mask=mask,
-        metric="SSD",
-        iterations=iterations,
-        smoothing=smoothing,
-    )
+    pairs = [standard.gm, standard.wm], [own.gm, own.wm]
+    if engine == "ants":
+        from plastimap.syn import syn
+
+        return syn(*pairs, affine=linear, fixed_mask=mask, iterations=iterations, smoothing=smoothing)
+    return deformable(*pairs, affine=linear, fixed_mask=mask, metric="SSD", iterations=iterations, smoothing=smoothing)
 
 
 def _without_lesion(lesion: Volume | None, fixed: Volume, matrix: NDArray[np.float64]) -> Mask | None:

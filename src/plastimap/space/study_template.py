@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.images import Volume
-from plastimap.space.mni import Standard, averaged, match_linear, match_tissues
+from plastimap.space.mni import Engine, Standard, averaged, match_linear, match_tissues
 from plastimap.transforms import Warp, grid_of, invert, resample
 
 ROUNDS = 3
@@ -38,7 +38,9 @@ class StudyTemplate:
     changes: tuple[float, ...]
 
 
-def study_template(people: Sequence[Standard], *, standard: Standard, rounds: int = ROUNDS) -> StudyTemplate:
+def study_template(
+    people: Sequence[Standard], *, standard: Standard, rounds: int = ROUNDS, engine: Engine = "greedy"
+) -> StudyTemplate:
     """Iterated mean of people's tissues.
 
     Parameters
@@ -49,6 +51,8 @@ def study_template(people: Sequence[Standard], *, standard: Standard, rounds: in
         Of the target: gives position, size and grid.
     rounds : int
         Registrations of each person.
+    engine : {"greedy", "ants"}
+        What makes the nonlinear matches.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def study_template(people: Sequence[Standard], *, standard: Standard, rounds: in
     template = _mean([_pulled(person, standard, matrix) for person, matrix in zip(people, matrices, strict=True)])
     changes: list[float] = []
     for _ in range(rounds):
-        warps = [match_tissues(template, person, m) for person, m in zip(people, matrices, strict=True)]
+        warps = [match_tissues(template, person, m, engine=engine) for person, m in zip(people, matrices, strict=True)]
         before, template = template, _centred(people, warps)
         changes.append(_difference(before, template))
     return StudyTemplate(template, tuple(changes))

@@ -76,7 +76,8 @@ def test_every_reference_can_be_cited(config: dict) -> None:
         )
     ]
     by_eddy = {**config, "dwi": {**config["dwi"], "motion": "eddy", "susceptibility": "auto"}}
-    combat = {**config, "brainage": {**config["brainage"], "method": "gcn", "harmonise": "combat"}}
+    other_ages = {"method": "gcn", "harmonise": "combat", "controls": "controls.tsv"}
+    combat = {**config, "brainage": {**config["brainage"], **other_ages}}
     texts = [methods_text(each, ALL, contrast="T1w") for each in (config, by_eddy, combat, *ways)]
     assert {key for text in texts for key in text.keys} == set(REFERENCES)
 
@@ -90,8 +91,8 @@ def test_brain_age_follows_the_configuration(config: dict) -> None:
     assert "people left out" in said(calibrate_for="known_sites")
     assert "edges across regions" in said(method="gcn", whole_graph=True)
     assert "trained elsewhere" in said(model="model.safetensors")
-    assert "local controls" not in said()
-    assert "local controls" in said(controls="controls.tsv")
+    assert "controls" not in said()
+    assert "healthy controls of their own" in said(controls="controls.tsv")
 
 
 def test_names_from_the_configuration_are_escaped(config: dict) -> None:

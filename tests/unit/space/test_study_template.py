@@ -7,7 +7,7 @@ import pytest
 from tests.unit.space.phantom import AFFINE, GRID, SHAPE, session_of, swelling
 
 from plastimap.images import ImageProblem, Volume, write_volume
-from plastimap.space.lesions import lesion_masks, pulled_lesions, scan_of
+from plastimap.space.lesions import lesion_masks, lesions_of_both, pulled_lesions, scan_of
 from plastimap.space.mni import Standard, match_tissues, standard_tissues
 from plastimap.space.quality import scan_quality
 from plastimap.space.study_template import study_template
@@ -148,6 +148,13 @@ def test_lesions_are_read_by_scan(phantom, tmp_path):
     pulled = pulled_lesions([file], tmp_path, GRID)
     np.testing.assert_allclose(pulled.data, np.roll(data, -2, axis=0), atol=1e-4)
     assert pulled_lesions([], tmp_path, GRID) is None
+    # For a session that joins later, those of the template's members, and its own.
+    own = tmp_path / "sub-01_ses-03_label-lesion_mask.nii.gz"
+    write_volume(own, Volume(data, AFFINE))
+    theirs, mine = lesions_of_both([file, own], "sub-01_ses-03", phantom.image, tmp_path, phantom.image)
+    np.testing.assert_array_equal(theirs, np.roll(data, -2, axis=0) > 0)
+    np.testing.assert_array_equal(mine, data > 0)
+    assert lesions_of_both([], "sub-01_ses-03", phantom.image, tmp_path, phantom.image) == (None, None)
 
 
 def test_a_lesion_does_not_lead_the_midpoint(phantom):
