@@ -12,13 +12,11 @@ from plastimap.paths import UNITS, WITH_ERRORS
 from plastimap.writing import write_json
 
 with job_log(snakemake.log[0]):
-    protocol, settings = snakemake.params.protocol, snakemake.params.settings
-    inputs = snakemake.input
+    protocol, settings, inputs = snakemake.params.protocol, snakemake.params.settings, snakemake.input
     volumes, b1, receive, lesions = (
         [read_volume(file) for file in files] for files in (inputs.echoes, inputs.b1, inputs.receive, inputs.lesions)
     )
-    grid, contrasts = volumes[0], list(dict.fromkeys(protocol["weighting"]))
-    lesion = drawn_on(grid, lesions)
+    grid, lesion, contrasts = volumes[0], drawn_on(volumes[0], lesions), list(dict.fromkeys(protocol["weighting"]))
     head = reference_head(volumes, protocol["weighting"], lesion=lesion) if settings["align"] else None
     ratio, b1_notes = measured_b1(b1, protocol["b1"], grid, head=head) if b1 else (None, ())
     coils, coil_notes = (

@@ -77,8 +77,9 @@ def test_every_reference_can_be_cited(config: dict) -> None:
     ]
     by_eddy = {**config, "dwi": {**config["dwi"], "motion": "eddy", "susceptibility": "auto"}}
     other_ages = {"method": "gcn", "harmonise": "combat", "controls": "controls.tsv"}
+    by_ants = {**config, "space": {**config["space"], "registration": "ants"}}
     combat = {**config, "brainage": {**config["brainage"], **other_ages}}
-    texts = [methods_text(each, ALL, contrast="T1w") for each in (config, by_eddy, combat, *ways)]
+    texts = [methods_text(each, ALL, contrast="T1w") for each in (config, by_eddy, by_ants, combat, *ways)]
     assert {key for text in texts for key in text.keys} == set(REFERENCES)
 
 
