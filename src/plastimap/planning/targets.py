@@ -115,7 +115,7 @@ class Targets(Available):
             self.paths.mpm_quality: {"mpm", "anat"} <= stages and bool(scan.mpm_maps) and self.has_structural(scan),
             self.paths.dwi_qa: "dwi" in stages and scan.dwi is not None,
             self.paths.anat_qa: "anat" in stages and self.has_structural(scan),
-            self.paths.space_qa: "space" in stages and scan in self.in_space,
+            self.paths.space_qa: "space" in stages and self.has_structural(scan),
             self.paths.coreg_qa: "space" in stages and self.has_structural(scan) and scan.dwi is not None,
         }
         return [self.paths.at(pattern, scan.label) for pattern, there in patterns.items() if there]
