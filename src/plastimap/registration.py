@@ -174,7 +174,7 @@ def deformable(
     """
     pairs = list(zip(_channels(fixed), _channels(moving), strict=True))
     for pair in pairs:
-        _check_content(*pair)
+        check_content(*pair)
     images: dict[str, Any] = {"warp": None}
     words = ["-d 3 -o warp -wp 0 -noise 0", f"-m {_metric_words(metric, radius)}", f"-n {_levels(iterations)}"]
     words.append(f"-s {smoothing[0]}vox {smoothing[1]}vox")
@@ -188,7 +188,7 @@ def deformable(
     found = _greedy(words, images, mask=_mask_volume(pairs[0][0], fixed_mask), transform=("-it", matrix))
     field = _field_from_itk(found["warp"])
     result = Warp(field, pairs[0][0].affine, matrix)
-    _check_folding(result)
+    check_folding(result)
     return result
 
 
@@ -241,7 +241,7 @@ def _linear(
     initial: NDArray[np.float64] | None,
     levels: Sequence[int],
 ) -> NDArray[np.float64]:
-    _check_content(fixed, moving)
+    check_content(fixed, moving)
     start = starting_position(fixed, moving) if initial is None else initial
     problems: list[RegistrationProblem] = []
     for seed in SEEDS:
@@ -362,7 +362,8 @@ def centre_of_mass(volume: Volume) -> NDArray[np.float64]:
     return volume.affine[:3, :3] @ np.array(index) + volume.affine[:3, 3]
 
 
-def _check_content(fixed: Volume, moving: Volume) -> None:
+def check_content(fixed: Volume, moving: Volume) -> None:
+    """Refuse what is no 3D image or has one value only (RegistrationProblem)."""
     for name, volume in (("fixed", fixed), ("moving", moving)):
         if volume.data.ndim != 3:
             raise RegistrationProblem(f"the {name} image has {volume.data.ndim} dimensions, where 3 are wanted")
@@ -425,7 +426,8 @@ def overlap_share(matrix: NDArray[np.float64], fixed: Volume, moving: Volume) ->
     return float(inside.mean()) if inside.size else 0.0
 
 
-def _check_folding(warp: Warp) -> None:
+def check_folding(warp: Warp) -> None:
+    """Refuse a deformable result that is not finite or folds (RegistrationProblem)."""
     if not np.isfinite(warp.displacement).all():
         raise RegistrationProblem("the match has displacements that are not finite")
     folded = float(np.mean(jacobian(Warp(warp.displacement, warp.affine)) <= 0))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.images import Volume
-from plastimap.registration import RegistrationProblem, to_itk
+from plastimap.registration import RegistrationProblem, check_content, check_folding, to_itk
 from plastimap.transforms import Warp
 from plastimap.warpfiles import read_warp, write_matrix
 
@@ -61,9 +61,11 @@ def syn(
     Raises
     ------
     RegistrationProblem
-        When ANTs is not installed or finds no match.
+        When ANTs is not installed, an image is empty, no match is found, or the result folds.
     """
     ants = _ants()
+    for pair in zip(fixed, moving, strict=True):
+        check_content(*pair)
     first, *others = [(_image(ants, one), _image(ants, other)) for one, other in zip(fixed, moving, strict=True)]
     mask = None if fixed_mask is None else _image(ants, Volume(fixed_mask.astype(np.float32), fixed[0].affine))
     with tempfile.TemporaryDirectory(prefix="plastimap-") as folder:
@@ -79,7 +81,9 @@ def syn(
         except (RuntimeError, ValueError) as error:
             raise RegistrationProblem(f"ANTs could not match the images: {error}") from error
         field = read_warp(next(file for file in found["fwdtransforms"] if "Warp" in Path(file).name))
-    return Warp(field.displacement, fixed[0].affine, affine)
+    result = Warp(field.displacement, fixed[0].affine, affine)
+    check_folding(result)
+    return result
 
 
 def _ants() -> Any:
@@ -92,7 +96,9 @@ def _ants() -> Any:
 
 
 def _image(ants: Any, volume: Volume) -> Any:
+    import SimpleITK
+
     image = to_itk(volume)
-    data = np.nan_to_num(volume.data.astype(np.float32))
+    data = SimpleITK.GetArrayFromImage(image).T
     direction = np.reshape(image.GetDirection(), (3, 3))
     return ants.from_numpy(data, origin=image.GetOrigin(), spacing=image.GetSpacing(), direction=direction)

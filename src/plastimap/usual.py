@@ -20,6 +20,12 @@ maps as typical at b = 1000 s/mm²."""
 MARGIN = 0.15
 """Share by which a median may leave its usual range before it is flagged: sequences and resolutions differ."""
 
+ADULT_TIV_ML = (1000.0, 2000.0)
+"""Intracranial volumes of adults; what lies outside deserves a look."""
+
+PLAUSIBLE_TIV_ML = (900.0, 2100.0)
+"""Intracranial volumes outside are rare from the age of two on: rather, the mask is wrong."""
+
 
 def is_unusual(map_name: str, tissue: str, median: float) -> bool:
     """Whether a median lies outside the usual range by more than the margin; False where nothing is known.

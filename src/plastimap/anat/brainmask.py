@@ -107,7 +107,8 @@ def brain_mask(
     """
     working = _working(volume)
     foreground = find_foreground(working.data)
-    stripped = not shows_skull(working, foreground) if skull_stripped is None else skull_stripped
+    hull, depth = below_outline(working, foreground)
+    stripped = not _has_skull(working, hull, depth) if skull_stripped is None else skull_stripped
     if stripped:
         solid = _solid(foreground, working.voxel_size)
         volume_ml = float(solid.sum()) * working.voxel_volume / 1000
@@ -115,7 +116,7 @@ def brain_mask(
         notes = (f"a brain without skull: the foreground of {volume_ml:.0f} ml was taken",)
     else:
         there = None if lesion is None else sample(lesion, volume.affine, working.shape, working.affine) > 0.5
-        brain, notes = _below_scalp(working, foreground, quantitative=quantitative, lesion=there)
+        brain, notes = _below_scalp(working, depth, quantitative=quantitative, lesion=there)
         method = "head"
     mask = _on_scan(brain.probability, volume)
     if not mask.any():
@@ -124,10 +125,9 @@ def brain_mask(
 
 
 def _below_scalp(
-    working: Volume, foreground: NDArray[np.bool_], *, quantitative: bool, lesion: NDArray[np.bool_] | None
+    working: Volume, depth: NDArray[np.float64], *, quantitative: bool, lesion: NDArray[np.bool_] | None
 ) -> tuple[HeadBrain, tuple[str, ...]]:
     """Find a head's brain; once more without the scalp, where the first result reaches into it."""
-    depth = below_outline(working, foreground)[1]
     first = brain_of_head(working, quantitative=quantitative, lesion=lesion)
     if (share := _share_in_scalp(first, working, depth)) <= MOST_IN_SCALP:
         return first, ()
@@ -180,7 +180,10 @@ def shows_skull(volume: Volume, foreground: NDArray[np.bool_]) -> bool:
     bool
         True when the foreground is larger than any brain, or when the intensity dips below its surface.
     """
-    hull, depth = below_outline(volume, foreground)
+    return _has_skull(volume, *below_outline(volume, foreground))
+
+
+def _has_skull(volume: Volume, hull: NDArray[np.bool_], depth: NDArray[np.float64]) -> bool:
     if float(hull.sum()) * volume.voxel_volume / 1000 > LARGEST_BRAIN_ML:
         return True
     if not hull.any():

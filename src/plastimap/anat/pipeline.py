@@ -18,6 +18,7 @@ from plastimap.anat.segment import segment
 from plastimap.anat.tiv import intracranial_volume, tissue_volumes
 from plastimap.images import Volume
 from plastimap.transforms import Warp, folding_share, jacobian
+from plastimap.usual import PLAUSIBLE_TIV_ML
 
 MaskMethod = Literal["auto", "deepbet", "classical"]
 
@@ -32,9 +33,6 @@ LOW_DICE = 0.7
 
 LOW_MASK_DICE = 0.9
 """Overlap of the brain mask and the warped template's brain, likewise; it is .95 and more where both are right."""
-
-USUAL_TIV_ML = (900.0, 2100.0)
-"""Intracranial volumes outside are rare from the age of two on: rather, the mask is wrong."""
 
 
 class AnatomyProblem(ValueError):
@@ -268,7 +266,7 @@ def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 
 def _warnings(dice: dict[str, float], tiv_ml: float, mask_dice: float) -> tuple[str, ...]:
-    low, high = USUAL_TIV_ML
+    low, high = PLAUSIBLE_TIV_ML
     found = [
         f"{name}: warped prior and result overlap by only {dice[name]:.2f} (Dice); look at the picture"
         for name in ("GM", "WM")

@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from plastimap.report.inputs import ScanInputs
 from plastimap.report.style import style_of
 from plastimap.report.tables import number, scalars
-from plastimap.usual import is_unusual
+from plastimap.usual import ADULT_TIV_ML, is_unusual
 
 MOTION_LIMIT_MM = 2.0
 """Displacement of a diffusion volume from which it deserves a look: about one voxel."""
-
-TIV_RANGE_ML = (1000.0, 2000.0)
-"""Intracranial volumes of adults."""
 
 TISSUE_PURE = 0.9
 """Probability from which a voxel counts as pure tissue."""
@@ -122,7 +119,7 @@ def _median_check(map_name: str, tissue: str, value: float) -> Check:
 
 def _qa_check(stage: str, name: str, value: Any) -> Check:
     if "tiv" in name.lower().replace("_", " ").split():
-        low, high = TIV_RANGE_ML
+        low, high = ADULT_TIV_ML
         outside = isinstance(value, (int, float)) and not low <= value <= high
         return Check(f"{stage}: {name}", number(value), f"{low:g}–{high:g}", "unusual for an adult" if outside else "")
     return Check(f"{stage}: {name}", number(value))
