@@ -14,22 +14,13 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
+from plastimap.gzipping import write_gzip
 from plastimap.writing import PathLike, read_json, replacing, write_json
 
 GEOMETRY_TOLERANCE_MM = 1e-3
 """Largest distance between two grids' corners that still counts as the same grid."""
-
-COMPRESSION_LEVEL = 1
-"""isal's level 1: several times faster than zlib at nearly the same size."""
-
-COMPRESSION_MEMORY = 4
-"""isal's third of five sizes of memory: a sixth faster than the default on noisy images, for .03 % of their size."""
-
-PIECE = 1 << 16
-"""Bytes compressed at once: they stay in the processor's caches."""
 
 
 class ImageProblem(ValueError):
@@ -144,7 +135,7 @@ def same_grid(one: Volume, other: Volume, *, tolerance_mm: float = GEOMETRY_TOLE
 
 
 def write_volume(path: PathLike, volume: Volume, *, sidecar: Mapping[str, Any] | None = None) -> None:
-    """Write `volume` as NIfTI (gzip by isal when the name ends in ``.gz``), sidecar first.
+    """Write `volume` as NIfTI (gzip when the name ends in ``.gz``), sidecar first.
 
     Parameters
     ----------
@@ -167,25 +158,19 @@ def write_volume(path: PathLike, volume: Volume, *, sidecar: Mapping[str, Any] |
     image.set_sform(volume.affine, code=1)
     image.set_qform(volume.affine, code=1)
     with replacing(path) as beside:
-        if str(path).endswith(".gz"):
-            _write_compressed(beside, image)
-        else:
-            image.to_filename(beside)
+        save_image(beside, image)
 
 
-def _write_compressed(path: Path, image: nib.Nifti1Image) -> None:
-    """Header and voxels as they lie in memory: nibabel's own way makes two more copies."""
+def save_image(path: PathLike, image: nib.Nifti1Image) -> None:
+    """Write an image as it is; when the name ends in ``.gz``, compressed, and without the copies that nibabel makes."""
+    if not str(path).endswith(".gz"):
+        image.to_filename(path)
+        return
     header = image.header.copy()
     header.set_slope_inter(1, 0)
     header["vox_offset"] = header.single_vox_offset
-    flat: Any = np.asfortranarray(image.dataobj).T.reshape(-1)
-    voxels = memoryview(flat).cast("B")
-    # A gzip wrapper without name and time: equal images are equal files.
-    stream = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, 31, COMPRESSION_MEMORY)
-    with open(path, "wb") as file:
-        file.write(stream.compress(header.binaryblock + bytes(header.single_vox_offset - header.sizeof_hdr)))
-        file.writelines(stream.compress(voxels[start : start + PIECE]) for start in range(0, len(voxels), PIECE))
-        file.write(stream.flush())
+    voxels: Any = np.asfortranarray(image.dataobj).T.reshape(-1)
+    write_gzip(path, header.binaryblock + bytes(header.single_vox_offset - header.sizeof_hdr), voxels)
 
 
 def sidecar_path(path: PathLike) -> Path:

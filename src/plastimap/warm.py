@@ -10,9 +10,19 @@ import numpy as np
 
 def warm_kernels() -> None:
     """Run every compiled kernel on next to nothing; numba keeps the code on disk."""
+    warm_files()
     warm_maps()
     warm_diffusion()
     warm_statistics()
+
+
+def warm_files() -> None:
+    """Kernels that compress large images."""
+    from plastimap.gzipping import deflated
+
+    words = np.arange(100, dtype=np.uint32)
+    fixed = np.frombuffer(words.tobytes(), np.uint32)  # may not be written to: another type for numba
+    b"".join(deflated([fixed, words]))
 
 
 def warm_maps() -> None:

@@ -13,10 +13,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
 from numpy.typing import NDArray
 
-from plastimap.images import COMPRESSION_LEVEL, ImageProblem, sidecar_path
+from plastimap.images import ImageProblem, save_image, sidecar_path
 from plastimap.transforms import Warp, compose
 from plastimap.writing import PathLike, replacing, write_json, write_text
 
@@ -53,11 +52,7 @@ def write_warp(path: PathLike, warp: Warp, *, sidecar: Mapping[str, Any] | None 
     image.set_sform(whole.affine, code=1)
     image.set_qform(whole.affine, code=1)
     with replacing(path) as beside:
-        if str(path).endswith(".gz"):
-            with igzip.open(beside, "wb", compresslevel=COMPRESSION_LEVEL) as stream:
-                image.to_stream(stream)
-        else:
-            image.to_filename(beside)
+        save_image(beside, image)
 
 
 def read_warp(path: PathLike) -> Warp:

@@ -58,6 +58,15 @@ for method, judge in (("mixed", "random_field"), ("summary", "permutation"), ("s
         )
 """
 
+FILES_JOB = """
+import sys
+from plastimap import gzipping
+from plastimap.images import read_volume, write_volume
+
+gzipping.LARGE = 0
+write_volume(sys.argv[1], read_volume(sys.argv[1]))
+"""
+
 COUNT = """
 import importlib, json
 rows = {}
@@ -70,6 +79,7 @@ print(json.dumps(rows))
 """
 
 JOBS = {
+    "files": (FILES_JOB, ("_deflate",), 1),
     "diffusion": (DIFFUSION_JOB, ("_mppca", "dwi._sampling", "dwi._tensor", "dwi._eigen", "dwi.unring"), 8),
     "statistics": (STATISTICS_JOB, ("stats._fields", "stats._mixed"), 6),
 }
