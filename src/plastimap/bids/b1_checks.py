@@ -120,6 +120,10 @@ def _afi(rows: Sequence[Row], label: Label) -> Problems:
         why = f"RepetitionTimeExcitation is {times[0]:g} s in both, and the flip angle follows from their ratio"
         remedy = "correct the sidecars (is one sidecar inherited by both?)"
         yield Problem(label(rows[0].path), "both TB1AFI images have one repetition time", why, remedy)
+    elif len(times) == 2 and {rows[0].role, rows[1].role} == {"tr1", "tr2"} and times[0] > times[1]:
+        why = f"BIDS gives tr1 to the shorter one; the sidecars say {times[0]:g} s for it, and {times[1]:g} s for tr2"
+        remedy = "nothing if the sidecars are right: the times count, not the labels"
+        yield Problem(label(rows[0].path), "labels of TB1AFI do not follow the repetition times", why, remedy, "notice")
     angles = {row.flip_angle_deg for row in rows if row.flip_angle_deg is not None}
     if len(angles) > 1:
         why = f"both images are made by one pulse; the sidecars say {_degrees(angles)}"

@@ -159,6 +159,13 @@ def test_an_older_repetition_time_is_taken_and_told(make):
     assert [(one.what, one.severity) for one in problems(make)] == [("no RepetitionTimeExcitation", "notice")]
 
 
+def test_labels_against_the_order_of_the_times_are_told(make):
+    make.mpm("sub-01")
+    afi(make, 0.1, 0.02)
+    what = "labels of TB1AFI do not follow the repetition times"
+    assert [(one.what, one.severity) for one in problems(make)] == [(what, "notice")]
+
+
 def test_field_maps_without_mpm_are_not_checked(make):
     make.t1w("sub-01")
     afi(make, None, None)
