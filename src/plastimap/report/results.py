@@ -254,7 +254,7 @@ def safeguards(study: StudyInputs, verdict: Verdict | None) -> list[tuple[str, s
             "Random field theory",
             told
             + "Cluster p values assume smooth, stationary noise and a high threshold; below about 10 degrees of "
-            "freedom or  3 voxels of smoothness they are rough.",
+            "freedom or 3 voxels of smoothness they are rough.",
         ))  # fmt: skip
     found.append((
         "No result is not no change",
@@ -283,9 +283,9 @@ def _warned(verdict: Verdict) -> tuple[str, str]:
 
 def _time_coding(study: StudyInputs) -> list[tuple[str, str]]:
     told = dict.fromkeys(str(model.info["time_coding"]) for model in study.models if model.info.get("time_coding"))
-    sentence = " ".join(told) or str(study.config.get("model", {}).get("coding", "")).replace("_", " ")
-    if not sentence:
+    if not told:
         return []
+    sentence = " ".join(told)
     return [("Time coding", f"{sentence} Another coding of time can change the size and even the sign of these terms.")]
 
 

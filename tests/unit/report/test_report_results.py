@@ -106,6 +106,13 @@ def test_safeguards_without_correction_say_so() -> None:
     assert "no single person carries half" in told["One person, or a disagreeing mean"]
 
 
+def test_time_is_coded_only_where_a_model_was_fitted() -> None:
+    config = {"model": {"coding": "orthogonal"}}
+    assert "Time coding" not in dict(safeguards(StudyInputs(config=config), None))
+    fitted = StudyInputs(config=config, models=(Model("R1", "GM", {"time_coding": "Linear time."}),))
+    assert dict(safeguards(fitted, None))["Time coding"].startswith("Linear time. Another coding")
+
+
 def test_medians_of_pure_tissue_only() -> None:
     data = np.full((4, 4, 4), 1.0)
     data[:2] = 3.0
