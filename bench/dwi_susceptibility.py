@@ -319,6 +319,7 @@ def score_real(folder: Path, figures: Path | None) -> dict[str, dict[str, float]
         pictures |= {f"{method}: {encoding}": maps[encoding]["b0"] for encoding in maps}
         pictures |= {f"{method}: {encoding} FA": maps[encoding]["fa"] for encoding in maps}
     if figures:
+        figures.mkdir(parents=True, exist_ok=True)
         draw(pictures, figures)
     return rows
 
