@@ -7,7 +7,8 @@ All of it is learnt from predictions of people who were left out, whole sites at
   always stands beside.
 * Intervals are conformal: quantiles of the standardised errors of those left out (Lei 2018,
   doi:10.1080/01621459.2017.1307116), for either side and for either band of ages of its own
-  (:mod:`plastimap.brainage.intervals`).
+  (:mod:`plastimap.brainage.intervals`). The mean of an ensemble errs less than
+  the member that left a person out (:mod:`plastimap.brainage.predicted`).
 * Healthy controls of a site show by how much its ages are off together, and how far people scatter about that: shift
   and intervals are then the site's own (:mod:`plastimap.brainage.controls`).
 """
@@ -21,7 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.brainage.controls import ONE_SD, Scatter, SiteErrors, fit_scatter, learn_site, shrinkage
-from plastimap.brainage.intervals import fit_bands, hull
+from plastimap.brainage.intervals import fit_bands, hull, people_of_bands
+from plastimap.brainage.predicted import Predicted, variance_of_mean
 
 Array = NDArray[np.float64]
 
@@ -44,11 +46,14 @@ class Errors:
         Quantiles of (age − predicted) / SD.
     scale : ndarray, shape (regions,)
         What the model's SD has to be multiplied with so that 68 % of errors are within one.
+    root : ndarray, shape (bands of age, regions)
+        Root mean square of log(predicted / age), in units of SD / predicted.
     """
 
     lower: Array
     upper: Array
     scale: Array
+    root: Array
 
 
 @dataclass(frozen=True)
@@ -76,23 +81,31 @@ class Calibration:
     coverage: float = 0.9
     sites: Mapping[str, SiteErrors] = field(default_factory=dict)
 
-    def unshifted(self, age: Array, site: ArrayLike) -> Array:
-        """Take the sites' shifts off predicted ages, shape (n, regions)."""
-        out = age.copy()
+    def unshifted(self, found: Predicted, site: ArrayLike) -> Predicted:
+        """Take the sites' shifts off predicted ages."""
+        out = found.age.copy()
         for rows, one in self._with_controls(site):
             out[rows] *= np.exp(-one.shift)
-        return out
+        return found._replace(age=out)
 
-    def interval(self, age: Array, sd: Array, site: ArrayLike) -> tuple[Array, Array]:
-        """Limits of the real age, given predictions and the model's SD, each of shape (n, regions)."""
-        lower, upper = hull(age, sd, self.errors.lower, self.errors.upper)
+    def interval(self, found: Predicted, site: ArrayLike) -> tuple[Array, Array]:
+        """Limits of the real age, each of shape (n, regions).
+
+        Parameters
+        ----------
+        found : Predicted
+            With the sites' shifts off.
+        site : array-like of str, shape (n,)
+        """
+        age, errors = found.age, self.errors
+        lower, upper = hull(age, _of_mean(found, errors.root), errors.lower, errors.upper)
         for rows, one in self._with_controls(site):
             lower[rows], upper[rows] = one.interval(age[rows], self.coverage)
         return lower, upper
 
-    def scaled(self, age: Array, sd: Array, site: ArrayLike) -> Array:
-        """SD that 68 % of errors are within, shape (n, regions)."""
-        out = sd * self.errors.scale
+    def scaled(self, found: Predicted, site: ArrayLike) -> Array:
+        """SD that 68 % of errors are within, shape (n, regions); as :meth:`interval`."""
+        age, out = found.age, _of_mean(found, self.errors.scale[None])[:, 0] * self.errors.scale
         for rows, one in self._with_controls(site):
             out[rows] = one.sd(age[rows])
         return out
@@ -105,7 +118,7 @@ class Calibration:
             out[rows] = known.intercept + known.slope * ages[rows]
         return out
 
-    def with_site(self, name: str, years: ArrayLike, predicted: Array) -> Calibration:
+    def with_site(self, name: str, years: ArrayLike, found: Predicted) -> Calibration:
         """Learn the errors at one more site.
 
         Parameters
@@ -113,11 +126,11 @@ class Calibration:
         name : str
         years : array-like, shape (k,)
             Real ages of healthy controls.
-        predicted : ndarray, shape (k, regions)
-            Not shifted.
+        found : Predicted
+            Of the same people, not shifted.
         """
-        ratio = np.log(predicted) - np.log(np.asarray(years, dtype=np.float64))[:, None]
-        return replace(self, sites={**self.sites, name: learn_site(ratio, self.scatter)})
+        ratio = np.log(found.age) - np.log(np.asarray(years, dtype=np.float64))[:, None]
+        return replace(self, sites={**self.sites, name: learn_site(ratio, self.scatter, members=found.members)})
 
     def _with_controls(self, site: ArrayLike) -> list[tuple[NDArray[np.bool_], SiteErrors]]:
         """Rows of every site with controls, and its errors."""
@@ -146,13 +159,20 @@ def calibrate(
     number = np.unique(np.asarray(site).astype(str), return_inverse=True)[1]
     scatter = fit_scatter(ratio, number)
     scale = np.quantile(np.abs((ages[:, None] - found) / deviation), ONE_SD, axis=0)
+    root = np.stack([np.sqrt(((ratio * found / deviation)[rows] ** 2).mean(axis=0)) for rows in people_of_bands(ages)])
     return Calibration(
         bias=_bias(ages, found),
         bias_with_controls=_bias(ages, _moved(found, ratio, number, scatter)),
-        errors=Errors(*fit_bands(ages, found, deviation, coverage), scale),
+        errors=Errors(*fit_bands(ages, found, deviation, coverage), scale, root),
         scatter=scatter,
         coverage=coverage,
     )
+
+
+def _of_mean(found: Predicted, error: Array) -> Array:
+    """SD of the mean where members err by `error` times theirs, shape (n, rows of error, regions)."""
+    among = found.apart[:, None] / np.maximum(error, 1e-6)
+    return np.sqrt(variance_of_mean(found.sd[:, None] ** 2, among**2))
 
 
 def _moved(predicted: Array, ratio: Array, number: NDArray[np.intp], scatter: Scatter) -> Array:

@@ -3,18 +3,20 @@
 r = log(predicted / real age). A site's mean of r is shrunk towards none by how much sites differ and people vary. The
 variance within a site differs between sites, too: where people of all ages were measured, models that pull towards the
 mean scatter more. It is moderated: the few controls' own variance and that of the sites trained on, each weighted by
-its degrees of freedom (Smyth 2004, doi:10.2202/1544-6115.1027). Ages of further people of the site then have a
-Student-t prediction interval on the log scale, in which both uncertainties count.
+its degrees of freedom (Smyth 2004, doi:10.2202/1544-6115.1027); that of the sites trained on is first made that of the
+mean of the ensemble (:mod:`plastimap.brainage.predicted`). Ages of further people of the site then have a Student-t
+prediction interval on the log scale, in which both uncertainties count.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from plastimap.brainage.predicted import variance_of_mean
 from plastimap.brainage.tables import ADULT
 
 Array = NDArray[np.float64]
@@ -120,7 +122,7 @@ def _steadiness(variances: Array, dof: Array) -> tuple[float, float]:
     return float(np.exp(logs.mean() + special.digamma(found) - np.log(found))), 2 * found
 
 
-def learn_site(ratio: Array, scatter: Scatter) -> SiteErrors:
+def learn_site(ratio: Array, scatter: Scatter, *, members: Array) -> SiteErrors:
     """Errors at one more site.
 
     Parameters
@@ -129,7 +131,10 @@ def learn_site(ratio: Array, scatter: Scatter) -> SiteErrors:
         log(predicted / real age) of its controls; NaN where a control has no prediction.
     scatter : Scatter
         Of the sites trained on.
+    members : ndarray, shape (members, k, regions)
+        log(age of a member / age of their mean).
     """
+    scatter = replace(scatter, within=variance_of_mean(scatter.within, _among_members(members)))
     count = np.isfinite(ratio).sum(axis=0)
     mean = np.where(count > 0, np.nansum(ratio, axis=0) / np.maximum(count, 1), 0.0)
     own, dof = np.nansum((ratio - mean) ** 2, axis=0), np.maximum(count - 1, 0)
@@ -144,6 +149,16 @@ def learn_site(ratio: Array, scatter: Scatter) -> SiteErrors:
     between = (scatter.sites * scatter.between + apart) / (scatter.sites + 1)
     kept = shrinkage(between, scatter.within, count)
     return SiteErrors(kept * mean, within * (1 + kept / np.maximum(count, 1)), np.maximum(degrees, 1.0))
+
+
+def _among_members(members: Array) -> Array:
+    """Variance over people of what a member says beside the others, mean over members, shape (regions,).
+
+    What it says beside them of everybody at the site is no part of it: that is a shift.
+    """
+    count = np.isfinite(members[0]).sum(axis=0)
+    means = np.nansum(members, axis=1) / np.maximum(count, 1)
+    return np.nansum((members - means[:, None]) ** 2, axis=1).mean(axis=0) / np.maximum(count - 1, 1)
 
 
 def shrinkage(between: Array, within: Array, count: NDArray[np.generic]) -> Array:

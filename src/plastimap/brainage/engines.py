@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.brainage.parcels import Parcels
+from plastimap.brainage.predicted import Predicted
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.regionwise import fit_regionwise
 
@@ -24,8 +25,8 @@ class Engine(Protocol):
         """(network, hemisphere)."""
         ...
 
-    def predict(self, values: ArrayLike, covariates: ArrayLike) -> tuple[Array, Array]:
-        """Age and standard deviation, each of shape (n, regions)."""
+    def predict(self, values: ArrayLike, covariates: ArrayLike) -> Predicted:
+        """Ages of people, with their uncertainty."""
         ...
 
 

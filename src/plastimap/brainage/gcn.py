@@ -3,7 +3,7 @@
 h₁ = relu(Â x W₀), h₂ = h₁ + relu(Â h₁ W₁), Â the symmetrically normalised adjacency with loops (Kipf & Welling 2017,
 arXiv:1609.02907); every region pools its own nodes and gives the mean and the variance of log age. Edges stay inside
 regions, so Â is block-diagonal and a change in one region cannot reach another's age. All regions and all members of
-the ensemble are trained at once. Each member leaves a fifth of the groups out, and those left out calibrate it.
+the ensemble are trained at once. Each member leaves a tenth of the people out, and those left out calibrate it.
 
 Training needs PyTorch (``plastimap[gcn]``), application does not: the same lines run on numpy's arrays.
 """
@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.brainage.parcels import Parcels
+from plastimap.brainage.predicted import Predicted
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.regionwise import GLOBAL
 
 Array = NDArray[np.float64]
 
-MEMBERS = 5
-"""Of the ensemble, each from a seed of its own."""
+MEMBERS = 10
+"""Of the ensemble, each from a seed of its own, and each without a tenth of the people."""
 
 WIDTH = 8
 EPOCHS = 40
@@ -79,16 +80,29 @@ class GraphNetwork:
     level: float
     spread: float
 
-    def predict(self, values: ArrayLike, covariates: ArrayLike) -> tuple[Array, Array]:
-        """Age (years) and standard deviation per region, each of shape (n, regions); NaN where data are missing."""
+    def predict(self, values: ArrayLike, covariates: ArrayLike) -> Predicted:
+        """Ages of people: exp of the members' mean log age."""
         data = np.column_stack([np.asarray(values, dtype=np.float64), np.asarray(covariates, dtype=np.float64)])
-        standard = (data - self.centre) / self.scale
-        mean, log_variance = self._members(np.nan_to_num(standard))
-        # Members' disagreement is no part of the SD. Where intervals are learnt, all members but one have seen the
-        # person and the site, and differ from that one by what it gets wrong; of a new site none has seen anybody.
+        mean, log_variance = self._members(np.nan_to_num((data - self.centre) / self.scale))
         age, sd = self._years(mean.mean(axis=0), np.exp(log_variance).mean(axis=0))
+        # Of people not seen. Where intervals are learnt, all members but one have seen the person and the site.
+        members = self.spread * (mean - mean.mean(axis=0))
         gone = ~self._known(data)
-        return np.where(gone, np.nan, age), np.where(gone, np.nan, sd)
+        return Predicted(*(np.where(gone, np.nan, one) for one in (age, sd, members)))
+
+    def left_out(self, standard: Array, fold: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Age and standard deviation by the member that did not see a person, each of shape (n, regions).
+
+        Parameters
+        ----------
+        standard : ndarray, shape (n, p + q)
+            Training data, standardised.
+        fold : ndarray of int, shape (n,)
+            Member that left a person out.
+        """
+        mean, log_variance = self._members(standard)
+        rows = np.arange(len(fold))
+        return self._years(mean[fold, rows], np.exp(log_variance[fold, rows]))
 
     def _members(self, standard: Array) -> tuple[Array, Array]:
         parts = self._blocks(standard)
@@ -205,7 +219,7 @@ def fit_gcn(
     parcels : Parcels
         With edges.
     groups : array-like, shape (n,)
-        Who is left out together: each member leaves out a fifth of the groups.
+        Who is left out together: each member leaves about a tenth of the people out.
     whole_graph : bool
         Messages across regions: better for healthy people, and wrong for lesioned ones, since a change in one region
         leaks into others.
@@ -239,10 +253,7 @@ def fit_gcn(
         seed=seed, epochs=epochs,
     )  # fmt: skip
     network = GraphNetwork((*parcels.regions, GLOBAL), layout, weights, centre, scale, level, spread)
-    mean, log_variance = network._members(standard)  # pyright: ignore[reportPrivateUsage]
-    rows = np.arange(len(data))
-    own = network._years(mean[fold, rows], np.exp(log_variance[fold, rows]))  # pyright: ignore[reportPrivateUsage]
-    return network, own
+    return network, network.left_out(standard, fold)
 
 
 def _folds(groups: ArrayLike, seed: int) -> NDArray[np.intp]:

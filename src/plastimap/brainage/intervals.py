@@ -3,8 +3,9 @@
 Models pull ages towards those that most people have, so errors of rare ages lie to one side. Quantiles of all errors
 then hold for the many and not for the few. Here every band of ages has quantiles of its own: an age belongs to the
 interval if it is no stranger among people *of that age* (conditional conformal prediction, Vovk 2013,
-doi:10.1007/s10994-013-5355-6). The interval is the hull of the bands' accepted ages, and the tails that are cut off are
-as large as coverage in the worst band allows (nested sets, Gupta et al. 2022, doi:10.1016/j.patcog.2021.108496).
+doi:10.1007/s10994-013-5355-6). The interval is the hull of the bands' accepted ages. An age that one band cuts off may
+lie between accepted ages of the other, so the tails of either are as large as coverage in both allows (nested sets,
+Gupta et al. 2022, doi:10.1016/j.patcog.2021.108496).
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ def hull(age: ArrayLike, sd: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> t
 
     Parameters
     ----------
-    age, sd : array-like, shape (n, regions)
+    age : array-like, shape (n, regions)
         Predicted.
+    sd : array-like, shape (n, regions) or (n, bands, regions)
     lower, upper : array-like, shape (bands, regions) or (n, bands, regions)
         Quantiles of (real age − predicted) / SD of people of each band.
     """
-    found, spread = np.asarray(age, dtype=np.float64)[:, None], np.asarray(sd, dtype=np.float64)[:, None]
+    found, spread = np.asarray(age, dtype=np.float64)[:, None], np.asarray(sd, dtype=np.float64)
+    spread = spread[:, None] if spread.ndim == 2 else spread
     first, last = (np.array(limits)[:, None] for limits in zip(*BANDS, strict=True))
     low, high = found + np.asarray(lower) * spread, found + np.asarray(upper) * spread
     inside = (np.maximum(low, first) <= np.minimum(high, last)) & np.isfinite(found)
@@ -62,16 +65,31 @@ def fit_bands(ages: Array, predicted: Array, sd: Array, coverage: float) -> tupl
         Share of people that the interval is to hold, in every band.
     """
     z = (ages[:, None] - predicted) / sd
-    rows = [_or_everybody(ages < YOUNG), _or_everybody(ages >= YOUNG)]
+    rows = people_of_bands(ages)
     low = np.stack([_quantiles(z[one], TAILS * (1 - coverage) / 2) for one in rows], axis=1)
     high = np.stack([_quantiles(z[one], 1 - TAILS * (1 - coverage) / 2) for one in rows], axis=1)
-    best = np.zeros(z.shape[1], dtype=np.intp)
-    for number in range(len(TAILS)):
-        bottom, top = hull(predicted, sd, low[number], high[number])
-        held = (bottom <= ages[:, None]) & (ages[:, None] <= top)
-        best[np.min([held[one].mean(axis=0) for one in rows], axis=0) >= coverage] = number
-    regions = np.arange(z.shape[1])
-    return low[best, :, regions].T, high[best, :, regions].T
+    best = np.zeros(low.shape[1:], dtype=np.intp)
+    # Both tails together, then either alone as far as that leaves coverage.
+    for moved in ([0, 1], [0], [1]):
+        start = best.copy()
+        for number in range(len(TAILS)):
+            tried = start.copy()
+            tried[moved] = np.maximum(tried[moved], number)
+            bottom, top = hull(predicted, sd, _chosen(low, tried), _chosen(high, tried))
+            held = (bottom <= ages[:, None]) & (ages[:, None] <= top)
+            enough = np.min([held[one].mean(axis=0) for one in rows], axis=0) >= coverage
+            best[:, enough] = tried[:, enough]
+    return _chosen(low, best), _chosen(high, best)
+
+
+def _chosen(quantiles: Array, tail: NDArray[np.intp]) -> Array:
+    """Quantiles of shape (tails, bands, regions) at one tail per band and region, shape (bands, regions)."""
+    return np.take_along_axis(quantiles, tail[None], axis=0)[0]
+
+
+def people_of_bands(ages: Array) -> list[NDArray[np.intp]]:
+    """Rows of the people of each band."""
+    return [_or_everybody(ages < YOUNG), _or_everybody(ages >= YOUNG)]
 
 
 def _or_everybody(band: NDArray[np.bool_]) -> NDArray[np.intp]:

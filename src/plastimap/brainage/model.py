@@ -18,6 +18,7 @@ from plastimap.brainage.harmonise import LEAST_CONTROLS, Harmoniser, fit_harmoni
 from plastimap.brainage.harmonise import Method as HarmoniseMethod
 from plastimap.brainage.lesions import LOST, Imputed, Normal, fit_normal, impute
 from plastimap.brainage.parcels import Parcels, listed
+from plastimap.brainage.predicted import Predicted
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.tables import ParcelTable
 
@@ -186,16 +187,23 @@ def apply(model: BrainAgeModel, table: ParcelTable, *, lesioned: ArrayLike | Non
         If the parcels are not the model's.
     """
     refuse_other_parcels(model.parcels, table.parcels)
+    raw, filled = _predicted(model, table, lesioned)
+    known = model.calibration
+    found, site = known.unshifted(raw, table.site), table.site
+    limits, expected = known.interval(found, site), known.expected(table.age, site)
+    return Prediction(found.age, expected, known.scaled(found, site), *limits, filled, _warnings(model, table))
+
+
+def _predicted(
+    model: BrainAgeModel, table: ParcelTable, lesioned: ArrayLike | None = None
+) -> tuple[Predicted, Imputed]:
+    """Ages with sites' shifts still in, and what was replaced for them."""
     covariates = table.covariates(model.settings.covariates)
     covariates = np.where(np.isfinite(covariates), covariates, model.usual)
     harmonised = model.harmoniser.apply(table.values, table.site)
     filled = impute(harmonised, model.parcels, model.normal, lesioned=lesioned)
-    age, sd = model.engine.predict(filled.values, covariates)
-    known = model.calibration
-    age, sd = known.unshifted(_without_lost(age, filled), table.site), _without_lost(sd, filled)
-    lower, upper = known.interval(age, sd, table.site)
-    expected = known.expected(table.age, table.site)
-    return Prediction(age, expected, known.scaled(age, sd, table.site), lower, upper, filled, _warnings(model, table))
+    found = model.engine.predict(filled.values, covariates)
+    return Predicted(*(_without_lost(one, filled) for one in found)), filled
 
 
 def with_local_controls(model: BrainAgeModel, controls: ParcelTable) -> BrainAgeModel:
@@ -220,7 +228,7 @@ def with_local_controls(model: BrainAgeModel, controls: ParcelTable) -> BrainAge
         if model.settings.harmonise != "none":
             filled = impute(rows.values, model.parcels, model.normal).values
             out = replace(out, harmoniser=out.harmoniser.with_site(str(name), filled, rows.age, _sex(rows)))
-        out = replace(out, calibration=out.calibration.with_site(str(name), rows.age, apply(out, rows).age))
+        out = replace(out, calibration=out.calibration.with_site(str(name), rows.age, _predicted(out, rows)[0]))
     if known := sorted(set(out.calibration.sites) & set(model.sites)):
         notes.append(
             f"Sites with controls that were trained on, too: {listed(known)}. If the controls themselves were, "
@@ -265,7 +273,7 @@ def _groups(table: ParcelTable, settings: Settings) -> tuple[NDArray[np.str_], l
 def _without_lost(values: Array, filled: Imputed) -> Array:
     """NaN for lost regions; the whole brain, the last one, is lost with half of all parcels."""
     lost = np.column_stack([filled.lost, filled.replaced.mean(axis=1) >= LOST])
-    return np.where(lost[:, : values.shape[1]], np.nan, values)
+    return np.where(lost[:, : values.shape[-1]], np.nan, values)
 
 
 def _warnings(model: BrainAgeModel, table: ParcelTable) -> tuple[str, ...]:
@@ -276,6 +284,11 @@ def _warnings(model: BrainAgeModel, table: ParcelTable) -> tuple[str, ...]:
         notes.append(
             f"Sites without controls: {', '.join(new)}. Their ages are taken as they come, and may be off by years "
             f"together; {LEAST_CONTROLS} healthy controls of the same scanner would say by how much."
+        )
+    if new and model.settings.harmonise != "none":
+        notes.append(
+            "The model's own sites are harmonised, and sites without controls cannot be: their ages lie outside the "
+            "intervals more often than the intervals say. Give controls, or train with harmonise: none."
         )
     outside = ((table.age < model.age_range[0]) | (table.age > model.age_range[1])).sum()
     if outside:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from plastimap.brainage.gaussian_process import GaussianProcess, fit_gaussian_process
 from plastimap.brainage.parcels import Parcels
+from plastimap.brainage.predicted import Predicted
 from plastimap.brainage.ridge import Ridge, fit_ridge
 
 Array = NDArray[np.float64]
@@ -94,18 +95,18 @@ class Regionwise:
     columns: tuple[NDArray[np.intp], ...]
     models: tuple[RegionModel, ...]
 
-    def predict(self, values: ArrayLike, covariates: ArrayLike) -> tuple[Array, Array]:
-        """Age (years) and standard deviation per region, each of shape (n, regions); NaN where data are missing."""
+    def predict(self, values: ArrayLike, covariates: ArrayLike) -> Predicted:
+        """Ages of people, by the mean of a region's processes, which people left out are predicted by, too."""
         data = np.column_stack([np.asarray(values, dtype=np.float64), np.asarray(covariates, dtype=np.float64)])
         age, sd = (np.full((len(data), len(self.regions)), np.nan) for _ in range(2))
         for number, (columns, model) in enumerate(zip(self.columns, self.models, strict=True)):
             known = np.isfinite(data[:, columns]).all(axis=1)
             if known.any():
                 age[known, number], sd[known, number] = model.predict(data[np.ix_(known, columns)])
-        return age, sd
+        return Predicted(age, sd, np.zeros_like(sd)[None])
 
     def left_out(self, groups: ArrayLike) -> tuple[Array, Array]:
-        """The same for the training data, each group without itself."""
+        """Age and standard deviation of the training data, each group without itself, of shape (n, regions)."""
         both = [model.left_out(groups) for model in self.models]
         return np.column_stack([age for age, _ in both]), np.column_stack([sd for _, sd in both])
 

@@ -12,6 +12,7 @@ from plastimap.brainage.evaluate import cross_validate, scores, splits, summary
 from plastimap.brainage.gaussian_process import GaussianProcess, fit_gaussian_process
 from plastimap.brainage.harmonise import fit_harmoniser
 from plastimap.brainage.model import Settings
+from plastimap.brainage.predicted import LEAST_VARIANCE, Predicted
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.ridge import fit_ridge
 from plastimap.brainage.tables import ParcelTable
@@ -65,12 +66,47 @@ def test_intervals_and_bias_of_known_errors(rng: np.random.Generator) -> None:
     found = calibrate(age, predicted, np.full_like(predicted, 3.0), np.arange(5000) % 10, coverage=0.9)
     assert found.bias.slope[0] == pytest.approx(0.5, abs=0.02)
     assert found.bias.intercept[0] == pytest.approx(25, abs=1)
-    low, high = found.interval(predicted, np.full_like(predicted, 3.0), np.full(5000, "0"))
+    given = Predicted(predicted, np.full_like(predicted, 3.0), np.zeros((1, *predicted.shape)))
+    low, high = found.interval(given, np.full(5000, "0"))
     inside = (low[:, 0] <= age) & (age <= high[:, 0])
     young, old = inside[age < 40].mean(), inside[age >= 40].mean()
     # Tails are tried in steps of 0.25 %, so the worse of the two bands is held by at most as much more on either side.
     assert min(young, old) == pytest.approx(0.9025, abs=0.0035)
     assert max(young, old) < 0.93
+
+
+def ensemble(rng: np.random.Generator, people: int, members: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ages, and predictions of every member: what all get wrong (10 %), and what each does by itself (8 %)."""
+    age = rng.uniform(20, 80, people)
+    logs = np.log(age) + rng.normal(0, 0.1, people) + rng.normal(0, 0.08, (members, people))
+    return age, np.exp(logs)
+
+
+def test_the_mean_of_members_has_the_intervals_of_a_mean(rng: np.random.Generator) -> None:
+    age, members = ensemble(rng, 5000, 10)
+    single = members[rng.integers(0, 10, 5000), np.arange(5000)][:, None]
+    found = calibrate(age, single, 0.2 * single, np.arange(5000) % 10)
+    age, members = ensemble(rng, 5000, 10)
+    logs = np.log(members)[..., None]
+    mean, names = np.exp(logs.mean(axis=0)), np.full(5000, "0")
+    held: list[float] = []
+    for apart in (logs - logs.mean(axis=0), np.zeros_like(logs)):
+        low, high = found.interval(Predicted(mean, 0.2 * mean, apart), names)
+        held.append(float(((low[:, 0] <= age) & (age <= high[:, 0])).mean()))
+    # A member's log error has an SD of 0.128, the mean's 0.103: intervals of a member hold 96 %.
+    assert held[0] == pytest.approx(0.9, abs=0.02)
+    assert held[1] > 0.945
+    sd = found.scaled(Predicted(mean, 0.2 * mean, logs - logs.mean(axis=0)), names)[:, 0]
+    assert (np.abs(mean[:, 0] - age) <= sd).mean() == pytest.approx(0.683, abs=0.03)
+
+
+def test_members_that_are_far_apart_do_not_make_an_interval_vanish(rng: np.random.Generator) -> None:
+    age, members = ensemble(rng, 400, 1)
+    predicted, names = members.T, np.full(400, "0")
+    found = calibrate(age, predicted, 0.2 * predicted, np.arange(400) % 4)
+    steps = np.array([-2.0, 2.0])[:, None, None] + np.zeros((2, *predicted.shape))
+    far, near = (found.scaled(Predicted(predicted, 0.2 * predicted, one), names) for one in (steps, 0 * steps))
+    np.testing.assert_allclose(far, np.sqrt(LEAST_VARIANCE) * near)
 
 
 @pytest.mark.parametrize("method", ["location", "combat"])

@@ -8,6 +8,7 @@ from scipy import stats
 
 from plastimap.brainage.calibration import calibrate
 from plastimap.brainage.controls import Scatter, SiteErrors, fit_scatter, learn_site
+from plastimap.brainage.predicted import Predicted
 from plastimap.brainage.tables import ADULT
 
 
@@ -32,12 +33,13 @@ def test_sites_that_scatter_alike_outweigh_few_controls(rng: np.random.Generator
     ratio = rng.normal(0, 0.2, (2000, 1))
     same = fit_scatter(ratio, np.arange(2000) % 40)
     assert same.degrees[0] > 200
-    assert learn_site(0.5 * ratio[:10], same).variance[0] == pytest.approx(0.04, rel=0.15)
+    assert learn_site(0.5 * ratio[:10], same, members=np.zeros((1, 10, 1))).variance[0] == pytest.approx(0.04, rel=0.15)
 
 
 def test_one_site_leaves_the_variance_to_the_controls(rng: np.random.Generator) -> None:
     ratio = rng.normal(0, 0.1, (60, 1))
-    found = learn_site(rng.normal(0, 0.4, (12, 1)), fit_scatter(ratio, np.zeros(60, dtype=np.intp)))
+    known = fit_scatter(ratio, np.zeros(60, dtype=np.intp))
+    found = learn_site(rng.normal(0, 0.4, (12, 1)), known, members=np.zeros((1, 12, 1)))
     assert found.degrees[0] == 11
     assert np.sqrt(found.variance[0]) > 0.25
 
@@ -45,11 +47,21 @@ def test_one_site_leaves_the_variance_to_the_controls(rng: np.random.Generator) 
 def test_nothing_known_before_gives_the_prediction_interval_of_the_textbook(rng: np.random.Generator) -> None:
     # Sites differ by so much that nothing is shrunk, and their variance is worth nothing.
     ratio = rng.normal(0.3, 0.2, (10, 1))
-    found = learn_site(ratio, scatter(1e9, 1.0, 0.0))
+    found = learn_site(ratio, scatter(1e9, 1.0, 0.0), members=np.zeros((1, 10, 1)))
     low, high = found.interval(np.array([[50.0]]), 0.9)
     reach = stats.t.ppf(0.95, 9) * ratio.std(ddof=1) * np.sqrt(1.1)
     assert found.shift[0] == pytest.approx(ratio.mean(), rel=1e-6)
     np.testing.assert_allclose([low[0, 0], high[0, 0]], 50 * np.exp([-reach, reach]), rtol=1e-6)
+
+
+def test_what_members_say_beside_each_other_is_no_scatter_of_their_mean(rng: np.random.Generator) -> None:
+    # A member's variance within sites is 0.04; 0.01 of it is its own. What shifts everybody is no scatter.
+    known = scatter(0.01, 0.04, 1e6)
+    members = rng.normal(0, 0.3, (10, 1, 1)) + rng.normal(0, 0.1, (10, 400, 1))
+    found = learn_site(rng.normal(0, 0.2, (400, 1)), known, members=members)
+    assert found.variance[0] == pytest.approx(0.03, rel=0.02)
+    members[:, ::2] = np.nan
+    assert learn_site(np.zeros((400, 1)), known, members=members).variance[0] == pytest.approx(0.03, rel=0.02)
 
 
 def drawn_site(rng: np.random.Generator, ages: tuple[float, float], people: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,13 +77,15 @@ def test_intervals_hold_though_sites_of_all_ages_scatter_more(rng: np.random.Gen
     age, predicted = (np.concatenate(one) for one in zip(*sites, strict=True))
     found = calibrate(age, predicted, 0.1 * predicted, np.repeat(np.arange(30), 40))
     held: dict[tuple[int, int], float] = {}
+    parts = slice(controls), slice(controls, None)
     for ages in (young, all_ages, (60, 85)):
         shares: list[float] = []
         for _ in range(100):
             years, raw = drawn_site(rng, ages, controls + 200)
-            known, names = found.with_site("new", years[:controls], raw[:controls]), np.full(200, "new")
-            shifted = known.unshifted(raw[controls:], names)
-            bottom, top = known.interval(shifted, shifted, names)
+            given, names = Predicted(raw, 0.1 * raw, np.zeros((1, *raw.shape))), np.full(200, "new")
+            few, rest = (Predicted(given.age[one], given.sd[one], given.members[:, one]) for one in parts)
+            known = found.with_site("new", years[:controls], few)
+            bottom, top = known.interval(known.unshifted(rest, names), names)
             shares.append(float(((bottom[:, 0] <= years[controls:]) & (years[controls:] <= top[:, 0])).mean()))
         held[ages] = float(np.mean(shares))
     # A site's own share varies by 7 %, the mean of 100 by 0.7 %. Over sites as they were trained on, 90 % are held;

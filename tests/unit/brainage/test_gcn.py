@@ -69,15 +69,29 @@ def test_a_missing_parcel_costs_its_region_alone(parcels: Parcels, rng: np.rando
     assert np.isfinite(age[1]).all()
 
 
-def test_disagreement_of_members_is_no_part_of_the_sd(parcels: Parcels, rng: np.random.Generator) -> None:
-    # What members that have seen a person disagree by says nothing about people whom none has seen.
+def test_how_far_apart_members_are_is_told_beside_their_sd(parcels: Parcels, rng: np.random.Generator) -> None:
     network, values, sex = untrained(parcels, rng), rng.normal(2.5, 0.2, (5, 24)), np.ones((5, 1))
-    apart = network.weights["bias"].copy()
-    apart[:, :, 0] += np.linspace(-1, 1, MEMBERS)[:, None]
-    age, sd = network.predict(values, sex)
-    other_age, other_sd = replace(network, weights={**network.weights, "bias": apart}).predict(values, sex)
-    np.testing.assert_allclose(other_age, age, rtol=1e-5)
-    np.testing.assert_allclose(other_sd, sd, rtol=1e-5)
+    alike = {name: np.repeat(one[:1], MEMBERS, axis=0) for name, one in network.weights.items()}
+    before = replace(network, weights=alike).predict(values, sex)
+    np.testing.assert_allclose(before.members, 0, atol=1e-6)
+    bias, steps = alike["bias"].copy(), np.linspace(-1, 1, MEMBERS)
+    bias[:, :, 0] += steps[:, None]
+    after = replace(network, weights={**alike, "bias": bias}).predict(values, sex)
+    np.testing.assert_allclose(after.age, before.age, rtol=1e-5)
+    np.testing.assert_allclose(after.sd, before.sd, rtol=1e-5)
+    np.testing.assert_allclose(after.members[:, 0, 0], 0.4 * steps, atol=1e-6)
+    np.testing.assert_allclose(after.apart / after.age, 0.4 * steps.std(), rtol=1e-5)
+
+
+def test_a_network_on_disk_says_the_same(
+    parcels: Parcels, healthy: ParcelTable, others: ParcelTable, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    ridge = train(healthy, Settings(method="ridge"))
+    model = replace(ridge, engine=untrained(parcels, rng), settings=Settings(method="gcn"))
+    save_model(tmp_path / "model.safetensors", model, data="simulated", licence="none")
+    again, before = apply(load_model(tmp_path / "model.safetensors"), others), apply(model, others)
+    for name in ("age", "sd", "lower", "upper"):
+        np.testing.assert_allclose(getattr(again, name), getattr(before, name), rtol=1e-10)
 
 
 def test_edges_are_needed(parcels: Parcels) -> None:

@@ -32,6 +32,18 @@ def test_both_bands_are_held_among_people_not_seen(rng: np.random.Generator, pul
     assert min(inside[age >= 40].mean(), inside[age < 40].mean()) < 0.94
 
 
+@pytest.mark.parametrize("pull", [0.1, 0.3])
+def test_either_band_is_held_by_as_much_as_was_asked_for(rng: np.random.Generator, pull: float) -> None:
+    # Errors that grow with age: with tails in common, the older would be held by 2 to 3.5 % more than the younger.
+    # (A stronger pull may leave either band no step to take without the other.)
+    age, predicted, _ = skewed(rng, 4000, pull)
+    bottom, top = hull(predicted, 0.2 * predicted, *fit_bands(age, predicted, 0.2 * predicted, 0.9))
+    inside = (bottom[:, 0] <= age) & (age <= top[:, 0])
+    # Tails are tried in steps of 0.25 %, and a step of one band may move people of the other.
+    assert inside[age < 40].mean() == pytest.approx(0.905, abs=0.0055)
+    assert inside[age >= 40].mean() == pytest.approx(0.905, abs=0.0055)
+
+
 def test_one_set_of_quantiles_would_not_hold_the_old(rng: np.random.Generator) -> None:
     age, predicted, sd = skewed(rng, 4000, 0.8)
     z = (age - predicted[:, 0]) / sd[:, 0]

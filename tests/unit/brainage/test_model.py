@@ -138,6 +138,14 @@ def test_a_model_that_knows_a_site_by_its_controls_says_the_same_on_disk(
         np.testing.assert_allclose(getattr(again, name), getattr(before, name), rtol=1e-10)
 
 
+def test_harmonised_models_say_what_new_sites_cost(healthy: ParcelTable, others: ParcelTable) -> None:
+    new = replace(others, people=others.people.assign(site="new"))
+    model = train(healthy, Settings(method="ridge", harmonise="location"))
+    said = [any("harmonised" in note for note in apply(model, one).notes) for one in (new, others)]
+    assert said == [True, False]
+    assert not any("harmonised" in note for note in apply(train(healthy, Settings(method="ridge")), new).notes)
+
+
 def test_few_controls_warn_and_change_nothing(healthy: ParcelTable, others: ParcelTable) -> None:
     model = train(healthy, Settings(method="ridge"))
     new = replace(others, people=others.people.assign(site="new"))
