@@ -15,9 +15,13 @@ from plastimap.paths import (
     benchmark_of,
     log_of,
 )
+from plastimap.planning.garbage import collect_rarely
 from plastimap.provenance import CodeIds
 
 min_version("9.20")
+
+if workflow.is_main_process:
+    collect_rarely()
 
 
 # The defaults of config/config.yaml lie below what --configfile and --config say.

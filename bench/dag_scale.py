@@ -5,10 +5,11 @@
 Each study has five sessions per person with multi-echo images, a B1+ map and a diffusion series (the images are links
 to two small files per person; only names and headers count for planning). Studies of more than twice ``--chunk-scans``
 scans are planned in chunks of people, one after the other, as `plastimap run` does; the peak is that of the largest
-process. Its group level is left out there: it is planned when the files of the people exist. The last column but one is
-the peer: Snakemake alone, with as many jobs that have one file in and one file out, no params and no checks; below its
-time no plan can go. ``--check`` exits 1 when 245 scans take more than 4 s or .25 GB, when the cost per scan grows, or
-when a chunked study takes more than 1 GB.
+process. Its group level is left out there: it is planned when the files of the people exist. Two columns are peers,
+Snakemake alone with as many jobs, no params and no checks: "bare" with one file in and one file out of each, "alike"
+with as many files as the plan has on average, and scripts and logs. Below "alike" the same plan cannot go. ``--check``
+exits 1 when 245 scans take more than 4 s or .25 GB, when the cost per scan grows, or when a chunked study takes more
+than 1 GB.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ WANTED_GROWTH = 1.5
 
 WANTED_CHUNKED_GB = 1.0
 TOTAL = re.compile(r"^total\s+(\d+)", re.MULTILINE)
+
+CHAIN = 8
+"""Rules of a peer, one after the other."""
+
+ALIKE = {"inputs": 18, "outputs": 7, "script": True}
+"""Of the peer with as many files as the plan: 14 in and 7 out on average, for the first rules of a chain have fewer."""
 
 Row = dict[str, Any]
 
@@ -97,16 +104,11 @@ def scan_files(bids: Path, store: Path, subject: str, session: str) -> None:
     os.link(store / "dwi.nii.gz", folder / "dwi" / f"{stem}_dwi.nii.gz")
 
 
-def bare(jobs: int) -> float:
-    """CPU seconds of Snakemake alone for so many jobs, in chains of eight."""
-    rules = [f"rule all:\n    input:\n        [f'{{n}}/7.x' for n in range({-(-jobs // 8)})]\n"]
-    for stage in range(8):
-        source = f"        '{{n}}/{stage - 1}.x'\n" if stage else "        []\n"
-        rules.append(
-            f"rule r{stage}:\n    input:\n{source}    output:\n        '{{n}}/{stage}.x'\n    shell:\n        ':'\n"
-        )
+def peer(jobs: int, *, inputs: int = 1, outputs: int = 1, script: bool = False) -> float:
+    """CPU seconds of Snakemake alone for so many jobs, in chains of eight, with at most so many files each."""
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "Snakefile").write_text("\n".join(rules))
+        (Path(name) / "empty.py").touch()
+        (Path(name) / "Snakefile").write_text(peer_rules(jobs, inputs, outputs, script))
         command = [sys.executable, "-m", "snakemake", "--directory", name, "--snakefile", f"{name}/Snakefile"]
         command += ["--cores", "1", "--scheduler", "greedy", "--dry-run", "--quiet", "rules"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -114,6 +116,21 @@ def bare(jobs: int) -> float:
     if status:
         raise SystemExit("Snakemake alone fails")
     return used.ru_utime + used.ru_stime
+
+
+def peer_rules(jobs: int, inputs: int, outputs: int, script: bool) -> str:
+    """A Snakefile of chains of eight rules; each takes the files of those before it, the nearest first."""
+    rules = [f"rule all:\n    input:\n        [f'{{n}}/7_0.x' for n in range({-(-jobs // CHAIN)})]\n"]
+    earlier: list[str] = []
+    for stage in range(CHAIN):
+        made = [f"{{n}}/{stage}_{number}.x" for number in range(outputs)]
+        action = f"    log:\n        'logs/{stage}/{{n}}.log'\n    script:\n        'empty.py'\n"
+        rules.append(
+            f"rule r{stage}:\n    input:\n        {earlier[:inputs]}\n    output:\n        {made}\n"
+            + (action if script else "    shell:\n        ':'\n")
+        )
+        earlier = made + earlier
+    return "\n".join(rules)
 
 
 def plan(scans: int, chunk_scans: int) -> Row:
@@ -168,15 +185,17 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     rows: list[Row] = []
-    print(f"{'scans':>7}{'jobs':>9}{'chunks':>8}{'CPU s':>9}{'ms/job':>8}{'bare CPU s':>12}{'peak GB':>9}")
+    print(f"{'scans':>7}{'jobs':>9}{'chunks':>8}{'CPU s':>9}{'ms/job':>8}{'bare s':>9}{'alike s':>9}{'peak GB':>9}")
     for scans in options.scans:
         row = plan(scans, options.chunk_scans)
         # In chunks, as the plan: its cost is linear, and its memory is not the question.
-        row["bare_cpu_s"] = bare(-(-row["jobs"] // row["chunks"])) * row["chunks"]
+        jobs = -(-row["jobs"] // row["chunks"])
+        row["bare_cpu_s"], row["alike_cpu_s"] = (peer(jobs, **kind) * row["chunks"] for kind in ({}, ALIKE))
         rows.append(row)
         each = 1000 * row["cpu_s"] / max(row["jobs"], 1)
         counts = f"{row['scans']:>7}{row['jobs']:>9}{row['chunks']:>8}"
-        print(f"{counts}{row['cpu_s']:>9.1f}{each:>8.1f}{row['bare_cpu_s']:>12.1f}{row['peak_gb']:>9.2f}", flush=True)
+        peers = f"{row['bare_cpu_s']:>9.1f}{row['alike_cpu_s']:>9.1f}"
+        print(f"{counts}{row['cpu_s']:>9.1f}{each:>8.1f}{peers}{row['peak_gb']:>9.2f}", flush=True)
     problems = missed(rows)
     if options.json:
         options.json.write_text(json.dumps({"rows": rows, "missed": problems}, indent=2) + "\n")

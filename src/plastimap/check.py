@@ -66,7 +66,8 @@ def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Probl
     computed = [f"{outcome}_{name}" for outcome in config["behaviour"]["outcomes"] for name in CURVE_PARAMETERS]
     if not _only_finished_maps(manifest):
         computed.append("tiv")
-    people = pd.DataFrame([line for line in manifest.participants if line["participant_id"] in set(manifest.people)])
+    there = set(manifest.people)
+    people = pd.DataFrame([line for line in manifest.participants if line["participant_id"] in there])
     found = design_problems(
         people, group=model["group"], covariates=model["covariates"], contrasts=model["contrasts"], computed=computed
     )

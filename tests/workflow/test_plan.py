@@ -86,7 +86,7 @@ def test_the_group_level_keeps_what_it_needs_whatever_stages_are_asked_for(build
     builder.study(4, SESSIONS, "mpm")
     study = opened(builder, tmp_path / "out", stages=["glm"])
     # Of each of eight scans: fit, tissues, segmentation, space.
-    assert len(study.cohort_quality_files) == 32
+    assert len(study.cohort_quality_files(SimpleNamespace())) == 32
     assert study.quality_files == []
 
 

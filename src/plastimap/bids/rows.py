@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 MPM_SUFFIXES = ("MPM", "MTS")
@@ -169,10 +170,12 @@ def _flag(text: str) -> bool:
     return text == "true"
 
 
+@lru_cache(maxsize=1024)
 def _whole_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("x"))
 
 
+@lru_cache(maxsize=1024)
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
@@ -218,9 +221,10 @@ def parse_rows(text: str) -> tuple[Row, ...]:
 
 
 def _row(cells: list[str]) -> Row:
-    values: dict[str, Any] = {
-        name: None if cell == "n/a" else _READ.get(name, str)(cell) for name, cell in zip(COLUMNS, cells, strict=True)
-    }
+    values: dict[str, Any] = {name: None if cell == "n/a" else cell for name, cell in zip(COLUMNS, cells, strict=True)}
+    for name, read in _READ.items():
+        if values[name] is not None:
+            values[name] = read(values[name])
     return Row(**values)
 
 

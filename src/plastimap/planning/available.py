@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -49,7 +49,12 @@ class Available:
     @cached_property
     def subjects(self) -> list[str]:
         """Labels of the people, without ``sub-``."""
-        return sorted({scan.subject for scan in self.scans})
+        return sorted(self.all_of_subject)
+
+    @cached_property
+    def all_of_subject(self) -> dict[str, list[Scan]]:
+        """Scans of each person, in order of sessions."""
+        return _by_subject(self.scans)
 
     def of_subject(self, subject: str) -> list[Scan]:
         """A person's scans that have the structural contrast, in order of sessions."""
@@ -57,10 +62,7 @@ class Available:
 
     @cached_property
     def _in_space_of(self) -> dict[str, list[Scan]]:
-        found: dict[str, list[Scan]] = {}
-        for scan in self.in_space:
-            found.setdefault(scan.subject, []).append(scan)
-        return found
+        return _by_subject(self.in_space)
 
     @cached_property
     def in_space(self) -> list[Scan]:
@@ -185,3 +187,10 @@ class Available:
     def days(self) -> dict[str, float | None]:
         """Days since baseline of every scan."""
         return {scan.label: scan.day for scan in self.scans}
+
+
+def _by_subject(scans: Iterable[Scan]) -> dict[str, list[Scan]]:
+    found: dict[str, list[Scan]] = {}
+    for scan in scans:
+        found.setdefault(scan.subject, []).append(scan)
+    return found

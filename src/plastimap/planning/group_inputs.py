@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,16 @@ class GroupInputs(ScanInputs, Targets):
         """Labels of the scans of a group model."""
         return [scan.label for scan in self.analysed[wildcards.map, wildcards.tissue]]
 
-    def every(self, pattern: str) -> list[str]:
-        """A file of every scan that reaches the target space."""
-        return [self.paths.at(pattern, scan.label) for scan in self.in_space]
+    def every(self, pattern: str) -> Callable[[Wildcards], list[str]]:
+        """An input function: a file of every scan that reaches the target space.
+
+        Not the list itself: each chunk of a large study would check all of it for a rule that it does not run.
+        """
+
+        def files(_: Wildcards) -> list[str]:
+            return [self.paths.at(pattern, scan.label) for scan in self.in_space]
+
+        return files
 
     def members_of(self, wildcards: Wildcards) -> list[str]:
         """Scans that a person's template is made from."""
@@ -96,8 +104,7 @@ class GroupInputs(ScanInputs, Targets):
         """A table of every (map, tissue) model."""
         return [pattern.format(map=name, tissue=tissue) for name, tissue in self.analysed]
 
-    @cached_property
-    def grid_references(self) -> list[str]:
+    def grid_references(self, wildcards: Wildcards) -> list[str]:
         """Images whose mean is the study's background picture, and whose grid is the group's."""
         name = "R1" if self.contrast == "MTsat" else self.contrast
         warped = [
@@ -107,7 +114,7 @@ class GroupInputs(ScanInputs, Targets):
         ]
         if self.in_space or not self.analysed:
             # T1w images have arbitrary units and are not brought to the target: white matter shows the anatomy.
-            return warped or self.every(self.paths.warped_tissue("WM"))
+            return warped or self.every(self.paths.warped_tissue("WM"))(wildcards)
         (pair, scans), *_ = self.analysed.items()
         return [self.smoothed_file(scans[0], *pair)]
 
@@ -136,15 +143,12 @@ class GroupInputs(ScanInputs, Targets):
     def person_report_files(self, wildcards: Wildcards) -> list[str]:
         """Everything that a person's page shows."""
         files = [self.paths.plan, self.paths.manifest, *self.participants_file]
-        for scan in self.scans:
-            if scan.subject != wildcards.subject:
-                continue
+        for scan in self.all_of_subject.get(wildcards.subject, []):
             # The page reads what it finds; one file of each job says when there is something new.
             files += [*self.scan_goals(scan), *self.scan_quality(scan, self.stages)]
         return files
 
-    @cached_property
-    def study_report_files(self) -> list[str]:
+    def study_report_files(self, _: Wildcards) -> list[str]:
         """Everything that the study's page shows."""
         paths = self.paths
         files = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plastimap.paths import DWI_MAPS, TISSUES, WITH_ERRORS
 from plastimap.planning.available import Available
-from plastimap.planning.scans import Scan
+from plastimap.planning.scans import Scan, Wildcards
 from plastimap.running.handover import chunk_people
 
 
@@ -47,8 +47,7 @@ class Targets(Available):
             patterns += [paths.warped_tissue(TISSUES[0]), paths.jacobian]
         return [paths.at(pattern, scan.label) for pattern in patterns]
 
-    @cached_property
-    def participant_goals(self) -> list[str]:
+    def participant_goals(self, _: Wildcards) -> list[str]:
         """What the participant level asks for, of the people that this call is about."""
         subjects = chunk_people(self.subjects)
         wanted, files = set(subjects), [self.paths.description]
@@ -125,7 +124,6 @@ class Targets(Available):
         """Quality files of all scans."""
         return [file for scan in self.scans for file in self.scan_quality(scan, self.stages)]
 
-    @cached_property
-    def cohort_quality_files(self) -> list[str]:
+    def cohort_quality_files(self, _: Wildcards) -> list[str]:
         """Quality files that the group level needs, whichever stages were asked for: TIV is in them."""
         return [file for scan in self.scans for file in self.scan_quality(scan, self.possible)]
