@@ -1,9 +1,7 @@
 """The brain in a whole head with neck.
 
-Lying on the back the brain sinks: CSF is thin under the occiput and at the skull's base, and widest at the vertex and
-the forehead (Rice et al. 2013, doi:10.1016/j.neuroimage.2012.09.041). The template is stripped
-at the cortex; how far the intracranial space is expected to go beyond it
-depends on the place.
+The template is stripped at the cortex; how far the intracranial space is
+expected to go beyond it depends on the place (:mod:`plastimap.anat.rim`).
 """
 
 from __future__ import annotations
@@ -19,9 +17,10 @@ from plastimap.anat.bias import log_bias_field, without_bias
 from plastimap.anat.grids import around, closed, cropped, largest_piece, smooth_mm, within
 from plastimap.anat.matching import SMOOTHING, WarpedPriors, match_priors, warp_priors
 from plastimap.anat.priors import Priors, load_priors
+from plastimap.anat.rim import expected_rim
 from plastimap.anat.surface import Intensities, fill_surface, inflate
 from plastimap.images import Volume
-from plastimap.transforms import Warp, transform_points
+from plastimap.transforms import Warp
 
 HEAD_HEIGHT_MM = 160.0
 """Brains end above this distance from the top of the head; below it is neck."""
@@ -41,16 +40,6 @@ logistic function), while the template has been matched to the head as it is: it
 
 SECOND_SCALE = 2.0
 """How sure the end is once the template has been matched to the brain of the first round."""
-
-LEAST_RIM, WIDEST_RIM = 1.0, 5.0
-"""Where it then ends: below and behind, and at the highest place of the head. The result depends little on either:
-.5–1 and 4–6 mm give the same mean Dice with other methods within .002."""
-
-CENTRE_MM = (0.0, -18.0, 5.0)
-"""Middle of the template's brain."""
-
-UPWARDS = (0.0, 0.447, 0.894)
-"""From there to the highest place of a head that lies on its back and looks up with its chin drawn in a little."""
 
 NEAR_MM = 8.0
 """Images are compared this far outside the outline."""
@@ -131,14 +120,18 @@ def brain_of_head(
     matrix, loose = _first_match(head, balloon, priors, sound)
     warped = warp_priors(priors, loose, head)
     first, csf = brain_probability(head, warped, rim_mm=FIRST_RIM, scale_mm=FIRST_SCALE, possible=possible)
+    inside = first > 0.5
     field = None
     if not quantitative:
-        field = Volume(log_bias_field(head, (first > 0.5) & sound), head.affine)
+        field = Volume(log_bias_field(head, inside & sound), head.affine)
         head = without_bias(head, field)
-    tight = match_priors(head, first > 0.5, resolution_mm=resolution, csf_level=csf, initial=matrix, sound=sound)
+    tight = match_priors(head, inside, resolution_mm=resolution, csf_level=csf, initial=matrix, sound=sound)
     warped = warp_priors(priors, tight, head)
-    rim = expected_rim(tight, head)
-    second, _ = brain_probability(head, warped, rim_mm=rim, scale_mm=SECOND_SCALE, possible=possible)
+    # In quantitative maps CSF is as dark as bone (MTsat), or bone is mere noise: in cisterns nothing would end the rim.
+    rim = expected_rim(tight, head, cisterns=not quantitative)
+    second, _ = brain_probability(
+        head, warped, rim_mm=rim, scale_mm=SECOND_SCALE, sulci_within_mm=rim, possible=possible
+    )
     return HeadBrain(Volume(second, head.affine), tight, field)
 
 
@@ -193,33 +186,13 @@ def _first_match(
     return matrix, loose
 
 
-def expected_rim(warp: Warp, head: Volume) -> NDArray[np.float64]:
-    """Expected width of CSF over the template's outline in millimetres, per voxel of `head`.
-
-    It grows with the square of the cosine between the voxel's direction from the middle of the brain and upwards.
-
-    Parameters
-    ----------
-    warp : Warp
-        Pull map from `head` to the template.
-    head : Volume, shape (X, Y, Z)
-
-    Returns
-    -------
-    ndarray, shape (X, Y, Z)
-    """
-    index = np.indices(head.shape).reshape(3, -1).astype(np.float64)
-    away = transform_points(warp, head.affine[:3, :3] @ index + head.affine[:3, 3:]) - np.array(CENTRE_MM)[:, None]
-    cosine = np.array(UPWARDS) @ away / np.maximum(np.linalg.norm(away, axis=0), 1e-6)
-    return (LEAST_RIM + (WIDEST_RIM - LEAST_RIM) * np.clip(cosine, 0, 1) ** 2).reshape(head.shape)
-
-
 def brain_probability(
     head: Volume,
     priors: WarpedPriors,
     *,
     rim_mm: float | NDArray[np.float64],
     scale_mm: float,
+    sulci_within_mm: float | NDArray[np.float64] = np.inf,
     possible: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     """Probability that a voxel belongs to the intracranial space, from place and intensity.
@@ -234,6 +207,8 @@ def brain_probability(
         Distance from the template's outline at which brain and non-brain are equally likely.
     scale_mm : float
         Scale of the logistic function around it.
+    sulci_within_mm : float or ndarray, shape (X, Y, Z), optional
+        Distance from the template's outline up to which what is dark between brain may be a sulcus.
     possible : ndarray of bool, shape (X, Y, Z), optional
         Where there may be brain.
 
@@ -261,7 +236,9 @@ def brain_probability(
     if possible is not None:
         probability[~possible] = 0
     smoothed = smooth_mm(probability, head.voxel_size, SMOOTHING_MM)
-    piece = closed(largest_piece(smoothed > 0.5), head.voxel_size, SULCUS_MM / 2)
+    piece = largest_piece(smoothed > 0.5)
+    piece |= closed(piece, head.voxel_size, SULCUS_MM / 2) & (priors.distance < sulci_within_mm)
+    piece = np.asarray(ndimage.binary_fill_holes(piece), dtype=bool)
     return np.where(piece, np.maximum(smoothed, 0.51), np.minimum(smoothed, 0.5)).astype(np.float32), float(means[2])
 
 

@@ -135,7 +135,13 @@ def segment_scan(
     # How far the template goes matters outside the mask only where its rim is not to be seen.
     priors = warp_priors(library, warp, volume, mask=None if found.method == "foreground" else found.mask)
     inside = found.mask if found.method != "foreground" else _with_dark_rim(found.mask, priors, volume.data)
-    result = segment(image, priors.probabilities, mask=inside & sound, voxel_volume_mm3=volume.voxel_volume)
+    result = segment(
+        image,
+        priors.probabilities,
+        mask=inside & sound,
+        voxel_volume_mm3=volume.voxel_volume,
+        varied_csf=not quantitative and _in_head(found, volume, skull_stripped),
+    )
     dice = _prior_overlap(priors, result.probabilities, inside & sound)
     lesion_ml = float((inside & ~sound).sum()) * volume.voxel_volume / 1000
     tiv_ml = intracranial_volume(result.probabilities, volume.voxel_volume) + lesion_ml
@@ -191,6 +197,13 @@ def find_brain(
             return drawn if lesion is None else replace(drawn, mask=drawn.mask | lesion)
     found = brain_mask(volume, quantitative=quantitative, skull_stripped=skull_stripped, lesion=lesion)
     return replace(found, notes=notes + found.notes)
+
+
+def _in_head(found: BrainMask, volume: Volume, skull_stripped: bool | None) -> bool:
+    # Whoever drew the mask: tissues must not differ between sessions for having been given one or not.
+    if found.method != "given":
+        return found.method != "foreground"
+    return looks_like_head(volume) if skull_stripped is None else not skull_stripped
 
 
 def _check(volume: Volume, mask: NDArray[np.bool_] | None, lesion: NDArray[np.bool_] | None) -> None:

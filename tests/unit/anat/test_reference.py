@@ -29,7 +29,7 @@ def test_whole_heads_against_spm(shared: Path, dice: Callable[..., float], name:
     assert dice(found.mask, gm + wm + csf) > 0.95
     assert dice(found.gm, gm) > 0.85
     assert dice(found.wm, wm) > 0.87
-    # CSF is the weak class: at the hull it is brighter than in the ventricles, and part of it goes to GM.
-    assert dice(found.csf, csf) > 0.6
+    # CSF is the weak class: where it ends at the skull differs between methods most.
+    assert dice(found.csf, csf) > 0.7
     spm_tiv = float((gm + wm + csf).sum()) * scan.voxel_volume / 1000
     assert found.tiv_ml == pytest.approx(spm_tiv, rel=0.07)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from plastimap.anat.segment import SegmentationProblem, segment
 
@@ -19,8 +20,6 @@ def coarse(phantom: Callable[..., Any]) -> Any:
 
 
 def blurred_priors(truth: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    from scipy import ndimage
-
     return {name: ndimage.gaussian_filter(part, 1.0) for name, part in truth.items()}
 
 
@@ -62,6 +61,35 @@ def test_missing_voxels_follow_the_priors(coarse: Any) -> None:
     result = segment(image, priors, mask=coarse.brain, voxel_volume_mm3=64.0)
     assert result.wm[voxel] == pytest.approx(priors["WM"][voxel], abs=0.02)
     np.testing.assert_array_equal(image, before)
+
+
+def test_csf_may_be_brighter_outside_of_the_ventricles_where_it_is_said_to_vary(phantom: Callable[..., Any]) -> None:
+    """CSF around the brain is twice as bright as that deep in it: a loose hold follows what most of it looks like."""
+    head = phantom("T1w", resolution_mm=3.0, seed=5)
+    priors = blurred_priors(head.truth)
+    deep = np.zeros(head.brain.shape, dtype=bool)
+    deep[tuple(slice(n // 3, -(n // 3)) for n in deep.shape)] = True
+    image = head.image.data + np.where(deep, 0, 200 * head.truth["CSF"])
+    # In the middle it is 200, most of it 400. Voxels of 3 mm hold little that is pure: a loose hold goes too far up,
+    # but stays below GM (600).
+    surest = {**priors, "CSF": np.where(deep, priors["CSF"] + 1, 0)}
+    tight, loose = (
+        segment(image, surest, mask=head.brain, voxel_volume_mm3=27.0, varied_csf=varied).means["CSF"]
+        for varied in (False, True)
+    )
+    assert 200 < tight < loose < 600
+
+
+def test_voxels_that_the_template_does_not_have_teach_nothing(coarse: Any) -> None:
+    """Bone at the mask's edge, darker than CSF, must not pull at the intensity of CSF."""
+    priors = blurred_priors(coarse.truth)
+    wider = np.asarray(ndimage.binary_dilation(coarse.brain))
+    rim = wider & ~coarse.brain
+    known = {name: np.where(rim, 0, part) for name, part in priors.items()}
+    data = np.where(rim, 20.0, coarse.image.data)
+    plain = segment(coarse.image.data, priors, mask=coarse.brain, voxel_volume_mm3=64.0, varied_csf=True)
+    bony = segment(data, known, mask=wider, voxel_volume_mm3=64.0, varied_csf=True)
+    assert bony.means["CSF"] == pytest.approx(plain.means["CSF"], rel=0.1)
 
 
 def test_what_cannot_be_segmented_is_named(coarse: Any) -> None:
