@@ -53,10 +53,10 @@ def test_any_floats_come_back(values: NDArray[np.float32], block: int) -> None:
     assert unpacked([words[:1], words], block) == values[:1].tobytes() + values.tobytes()
 
 
-@pytest.mark.parametrize("run", range(1, 400))
-def test_a_run_takes_less_room_than_its_words(run: int) -> None:
-    words = np.array([3] + [7] * run + [3], np.uint32)
-    assert unpacked([words], 1000) == words.tobytes()
+def test_a_run_of_any_length_comes_back_between_its_neighbours() -> None:
+    for run in range(1, 400):
+        words = np.array([3] + [7] * run + [3], np.uint32)
+        assert unpacked([words], 1000) == words.tobytes()
 
 
 @given(counts=arrays(np.int64, st.integers(2, 286), elements=st.integers(0, 10**9)))
