@@ -68,11 +68,11 @@ def below_outline(volume: Volume, foreground: NDArray[np.bool_]) -> tuple[NDArra
 
 
 def _large_pieces(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    opened = np.asarray(ndimage.binary_opening(foreground), dtype=bool)
-    found: Any = ndimage.label(opened)
+    # Not opened first: at 3 mm a scalp is one voxel thick, and would be gone.
+    found: Any = ndimage.label(foreground)
     labels, count = found
     if count == 0:
         return foreground
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.asarray((sizes >= PIECE_SHARE * sizes.max())[labels] & opened, dtype=bool)
+    return np.asarray((sizes >= PIECE_SHARE * sizes.max())[labels], dtype=bool)
