@@ -53,14 +53,14 @@ def log_bias_field(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float3
     image = _as_image(np.where(usable, data / scale, 0).astype(np.float32), volume)
     inside = _as_image(usable.astype(np.uint8), volume)
     shrink = [max(1, round(WORKING_MM / float(size))) for size in volume.voxel_size]
+    # The filters inside N4 take the number that holds for all of ITK, and sum in another order with another one.
     threads = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
-    n4.SetNumberOfThreads(1)
-    n4.SetMaximumNumberOfIterations(list(ITERATIONS))
-    n4.SetConvergenceThreshold(CONVERGED)
-    n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(inside, shrink))
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
+        n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
+        n4.SetMaximumNumberOfIterations(list(ITERATIONS))
+        n4.SetConvergenceThreshold(CONVERGED)
+        n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(inside, shrink))
         log_field = SimpleITK.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
     finally:
         SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

@@ -56,3 +56,19 @@ def test_missing_stays_missing(shaded: Any) -> None:
 def test_empty_mask_is_named(shaded: Any) -> None:
     with pytest.raises(ValueError, match="no positive intensities"):
         correct_bias(shaded.image, np.zeros(shaded.image.shape, dtype=bool))
+
+
+def test_the_number_of_processors_does_not_matter(shaded: Any) -> None:
+    """To the last bit: sums are made in one order."""
+    import SimpleITK
+
+    found: list[np.ndarray] = []
+    usual = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    for threads in (1, 4):
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        try:
+            found.append(log_bias_field(shaded.image, shaded.brain))
+            assert SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
+        finally:
+            SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(usual)
+    np.testing.assert_array_equal(*found)
