@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from plastimap.anat.grids import sample
 from plastimap.images import Volume
+from plastimap.threads import one_itk_thread
 
 WORKING_MM = 6.0
 """The field is smooth: it is estimated on about this voxel size and evaluated on the full grid."""
@@ -53,17 +54,12 @@ def log_bias_field(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float3
     image = _as_image(np.where(usable, data / scale, 0).astype(np.float32), volume)
     inside = _as_image(usable.astype(np.uint8), volume)
     shrink = [max(1, round(WORKING_MM / float(size))) for size in volume.voxel_size]
-    # The filters inside N4 take the number that holds for all of ITK, and sum in another order with another one.
-    threads = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
+    with one_itk_thread():
         n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
         n4.SetMaximumNumberOfIterations(list(ITERATIONS))
         n4.SetConvergenceThreshold(CONVERGED)
         n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(inside, shrink))
         log_field = SimpleITK.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
-    finally:
-        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     return (log_field - log_field[usable].mean()).astype(np.float32)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.images import Volume
+from plastimap.threads import one_itk_thread
 
 PLAUSIBLE_MEDIAN = (0.5, 1.5)
 """Median ratio over the field of view; a brain at 3 T is close to 1."""
@@ -233,14 +234,15 @@ def n4_field(
     where = sitk.GetImageFromArray(inside.astype(np.uint8).T)
     where.SetSpacing(size.tolist())
     factors = [max(1, round(N4_VOXEL_MM / s)) for s in size]
-    corrector = sitk.N4BiasFieldCorrectionImageFilter()
-    corrector.SetNumberOfThreads(1)
-    corrector.SetMaximumNumberOfIterations([50, 50])
-    # Two levels: the second one halves the distance of the control points, to about one FWHM.
     extent = np.array(image.shape) * size
-    corrector.SetNumberOfControlPoints([3 + max(1, round(e / (2 * fwhm_mm))) for e in extent])
-    corrector.Execute(sitk.Shrink(data, factors), sitk.Shrink(where, factors))
-    return np.exp(sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(data)).T.astype(np.float64))
+    with one_itk_thread():
+        corrector = sitk.N4BiasFieldCorrectionImageFilter()
+        corrector.SetMaximumNumberOfIterations([50, 50])
+        # Two levels: the second one halves the distance of the control points, to about one FWHM.
+        corrector.SetNumberOfControlPoints([3 + max(1, round(e / (2 * fwhm_mm))) for e in extent])
+        corrector.Execute(sitk.Shrink(data, factors), sitk.Shrink(where, factors))
+        field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(data))
+    return np.exp(field.T.astype(np.float64))
 
 
 def smooth_field(

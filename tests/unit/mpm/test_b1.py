@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plastimap.images import Volume
-from plastimap.mpm.b1 import b1_coverage, b1_on_grid, b1_ratio, unicort_like
+from plastimap.mpm.b1 import b1_coverage, b1_on_grid, b1_ratio, n4_field, unicort_like
 from plastimap.mpm.maps import r1_and_a
 
 
@@ -124,6 +124,23 @@ def test_unicort_finds_a_planted_field():
     # Half the planted variation must go (the inverted direction would double it).
     assert np.std((found / planted)[mask]) < 0.5 * np.std(planted[mask])
     assert np.corrcoef(found[mask], planted[mask])[0, 1] > 0.85
+
+
+def test_the_number_of_processors_does_not_change_a_field(rng):
+    import SimpleITK
+
+    place = np.indices((40, 44, 36)) / 20 - 1
+    inside = (place**2).sum(axis=0) < 1
+    image = np.exp(0.2 * place[0] - 0.1 * place[2] ** 2) + 0.02 * rng.standard_normal(inside.shape)
+    found, usual = [], SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    try:
+        for threads in (1, 4):
+            SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+            found.append(n4_field(image, inside, 4.0, fwhm_mm=60))
+            assert SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
+    finally:
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(usual)
+    np.testing.assert_array_equal(*found)
 
 
 def test_unicort_without_a_brain_is_refused():
