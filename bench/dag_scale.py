@@ -120,7 +120,7 @@ def peer(jobs: int, *, inputs: int = 1, outputs: int = 1, script: bool = False) 
 
 def peer_rules(jobs: int, inputs: int, outputs: int, script: bool) -> str:
     """A Snakefile of chains of eight rules; each takes the files of those before it, the nearest first."""
-    rules = [f"rule all:\n    input:\n        [f'{{n}}/7_0.x' for n in range({-(-jobs // CHAIN)})]\n"]
+    rules = [f"rule all:\n    input:\n        [f'{{n}}/{CHAIN - 1}_0.x' for n in range({-(-jobs // CHAIN)})]\n"]
     earlier: list[str] = []
     for stage in range(CHAIN):
         made = [f"{{n}}/{stage}_{number}.x" for number in range(outputs)]

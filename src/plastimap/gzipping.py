@@ -62,12 +62,12 @@ def _write_pieces(file: IO[bytes], header: bytes, values: NDArray[Any]) -> None:
 
 def _write_words(file: IO[bytes], header: bytes, values: NDArray[Any]) -> None:
     file.write(WRAPPER)
-    file.writelines(deflated([np.frombuffer(header, np.uint32), values.view(np.uint32)]))
+    file.writelines(deflated([np.frombuffer(header, np.uint32), values.view(np.uint32)], block=BLOCK))
     checksum = isal_zlib.crc32(_bytes(values), isal_zlib.crc32(header))
     file.write(checksum.to_bytes(4, "little") + ((len(header) + values.nbytes) % (1 << 32)).to_bytes(4, "little"))
 
 
-def deflated(parts: list[NDArray[np.uint32]], *, block: int = BLOCK) -> Iterator[memoryview | bytes]:
+def deflated(parts: list[NDArray[np.uint32]], *, block: int) -> Iterator[memoryview | bytes]:
     """DEFLATE data (RFC 1951) of words that follow each other, in pieces.
 
     Parameters

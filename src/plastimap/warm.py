@@ -18,11 +18,11 @@ def warm_kernels() -> None:
 
 def warm_files() -> None:
     """Kernels that compress large images."""
-    from plastimap.gzipping import deflated
+    from plastimap.gzipping import BLOCK, deflated
 
     words = np.arange(100, dtype=np.uint32)
     fixed = np.frombuffer(words.tobytes(), np.uint32)  # may not be written to: another type for numba
-    b"".join(deflated([fixed, words]))
+    b"".join(deflated([fixed, words], block=BLOCK))
 
 
 def warm_maps() -> None:

@@ -99,12 +99,12 @@ def test_code_lengths_are_the_best_where_none_is_cut(rng: np.random.Generator) -
 @pytest.fixture
 def always_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gzipping, "LARGE", 0)
-    monkeypatch.setattr(gzipping, "BLOCK", 1000)
+    monkeypatch.setattr(gzipping, "BLOCK", 16_000)
 
 
 @pytest.mark.usefixtures("always_words")
 def test_gzip_takes_the_file(tmp_path: Path, rng: np.random.Generator) -> None:
-    values = np.where(rng.random(5000) < 0.5, 0, rng.normal(size=5000)).astype(np.float32)
+    values = np.where(rng.random(50_000) < 0.5, 0, rng.normal(size=50_000)).astype(np.float32)
     values.flags.writeable = False
     file = tmp_path / "x.gz"
     write_gzip(file, b"head" * 88, values)
