@@ -20,7 +20,7 @@ from scipy import fft
 from plastimap.images import Volume
 from plastimap.space import elastic
 from plastimap.space.sessions import Session, blurred
-from plastimap.transforms import Chain, Grid, Warp, displacement_at, grid_of, resample, world_points
+from plastimap.transforms import Chain, Grid, Warp, displacement_at, grid_of, invert, resample, world_points
 
 Array = NDArray[np.float32]
 
@@ -79,8 +79,8 @@ def deform(
     session_weights : ndarray, shape (n,), optional
         Trust in each session.
     reference : Session, optional
-        A template that stands still, in place of the mean: the displacements
-        then need not add up to zero.
+        A template that stands still, in place of the mean, for one session to
+        join: its displacements then need not add up to zero.
 
     Returns
     -------
@@ -145,10 +145,13 @@ class _Level:
         self.intensity_sigma = settings.intensity_mm / np.sqrt(8 * np.log(2)) / voxel
         trust = np.ones(len(sessions)) if session_weights is None else np.asarray(session_weights, np.float64)
         self.trust = trust / trust.mean()
-        self.still = None if still is None else self._pull(still, np.eye(4))
+        self.reference = still
+        self.still: list[Array] | None = None
 
     def run(self, start: list[Array], steps: int) -> list[Array]:
         displacement = start
+        if self.reference is not None:
+            self.still = self._standing(self.reference, start[0])
         for _ in range(steps):
             displacement = self._step(displacement)
         return displacement
@@ -169,7 +172,8 @@ class _Level:
             smooth = self._smooth(target)
             gradients.append(elastic.world_gradient(smooth, self.box[1]) * scale)
             for number, image in enumerate(images):
-                residuals[number].append((smooth - self._smooth(image)) * scale)
+                # What is not compared, a scar or what a mask cut off, has no say in what is next to it either.
+                residuals[number].append(self._smooth((target - image) * self.inside) * scale)
         moved = [
             field + self._solve(gradients, residual, field, trust)
             for field, residual, trust in zip(displacement, residuals, self.trust, strict=True)
@@ -178,6 +182,23 @@ class _Level:
             return moved
         middle = np.asarray(np.mean(moved, axis=0), dtype=np.float32)
         return [field - middle for field in moved]
+
+    def _standing(self, reference: Session, start: Array) -> list[Array]:
+        """Show the template as the session is seen: on the session's grid by cubic splines, then pulled as it is.
+
+        Linear interpolation blurs the session, more in some places than in others; compared with a template that it
+        did not blur, the difference in sharpness is taken for growth and shrinkage.
+        """
+        session, matrix = self.sessions[0], self.matrices[0]
+        warp, grid = Warp(np.moveaxis(start, 0, -1), self.box[1], matrix), (session.weight.shape, session.affine)
+        back = invert(warp, grid)
+        shown = [
+            Volume(resample(Volume(channel, reference.affine), grid, back, order=3), session.affine)
+            for channel in reference.channels
+        ]
+        pulled = [resample(volume, self.box, warp) for volume in shown]
+        plain = self._pull(reference, np.eye(4))
+        return [np.where(np.isfinite(image), image, same) for image, same in zip(pulled, plain, strict=True)]
 
     def _pull(self, session: Session, chain: Chain) -> list[Array]:
         return [

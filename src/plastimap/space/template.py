@@ -260,7 +260,8 @@ def _assemble(
     cover = np.zeros(tuple(grid[0]))
     # Sums run in the order of content, so that they do not depend on the order of listing.
     for number in order:
-        image = resample(volumes[number], grid, transforms[number])
+        # Cubic: linear interpolation would leave two sessions' mean with less detail than either of them.
+        image = resample(volumes[number], grid, transforms[number], order=3)
         valid = np.isfinite(image)
         total += np.where(valid, image, 0) * (trust[number] * scales[number])
         share += valid * trust[number]

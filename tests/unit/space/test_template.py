@@ -13,6 +13,7 @@ from plastimap.space.posing import centred, rigid_motion
 from plastimap.space.sessions import TemplateProblem, prepare
 from plastimap.space.template import midpoint, register_session
 from plastimap.transforms import apply_matrix, invert, resample, world_points
+from plastimap.transforms import jacobian as determinant
 
 POSES = [
     rigid_matrix((2, -1, 3), (2, 1, -2)),
@@ -144,20 +145,38 @@ def test_a_later_session_joins(moved, made):
     points = world_points(GRID)[:, made.mask]
     known = made.transforms[2].matrix
     assert np.linalg.norm(apply_matrix(warp.matrix, points) - apply_matrix(known, points), axis=0).mean() < 0.3
-    assert np.corrcoef(np.log(jacobian)[made.mask], np.log(made.jacobians[2])[made.mask])[0, 1] > 0.8
+    assert joined(jacobian, made) > 0.6
+
+
+def test_a_later_session_joins_a_single_one(phantom):
+    """The template was not interpolated, what joins is blurred on its way: that must not be taken for change."""
+    changes = [swelling(CENTRE, amount=amount) for amount in (-0.2, 0.2)]
+    first, later = (session_of(phantom, change=c, seed=i, pose=POSES[i]) for i, c in enumerate(changes))
+    alone = midpoint([first[0]], masks=[first[1]])
+    _, jacobian = register_session(alone.template, later[0], template_mask=alone.mask, session_mask=later[1])
+    # .69 to .79 with other poses and noise, .51 to .60 where the two are compared as they come.
+    assert joined(jacobian, alone, pose=POSES[0]) > 0.65
+
+
+def joined(jacobian, made, *, pose=None):
+    """Correlation of a joined session's change, last against first, with the truth, where the template lies."""
+    truth = np.log(determinant(swelling(CENTRE, amount=0.2)) / determinant(swelling(CENTRE, amount=-0.2)))
+    there = resample(Volume(truth, AFFINE), GRID, np.linalg.inv(np.eye(4) if pose is None else pose), validity=False)
+    return np.corrcoef(np.log(jacobian / made.jacobians[0])[made.mask], there[made.mask])[0, 1]
 
 
 def test_a_lesion_of_a_later_session_is_left_out(moved, made):
     volume, mask = moved[2]
-    hole = np.linalg.norm(world_points(GRID) - np.array(CENTRE).reshape(3, 1, 1, 1), axis=0) < 12
+    away = np.linalg.norm(world_points(GRID) - np.array(CENTRE).reshape(3, 1, 1, 1), axis=0)
+    hole, around = away < 12, made.mask & (away > 15) & (away < 24)
     damaged = Volume(np.where(hole, 3.0, volume.data).astype(np.float32), AFFINE)
     quick = Settings(coarse_steps=2, fine_steps=1)
     about = {"template_mask": made.mask, "session_mask": mask, "settings": quick}
     whole = np.log(register_session(made.template, volume, **about)[1])
     led = np.log(register_session(made.template, damaged, **about)[1])
     masked = np.log(register_session(made.template, damaged, session_lesion=hole, **about)[1])
-    around = made.mask & (np.abs(whole) > 0.02)
-    assert np.abs(masked - whole)[around].mean() < 0.5 * np.abs(led - whole)[around].mean()
+    # A quarter to .42 for holes here and elsewhere; half where what is not compared blurs into the rest.
+    assert np.abs(masked - whole)[around].mean() < 0.4 * np.abs(led - whole)[around].mean()
     with pytest.raises(TemplateProblem, match="lesion mask of shape"):
         prepare(volume, mask, lesion=np.zeros((2, 2, 2), dtype=bool))
 
