@@ -231,6 +231,8 @@ class StudyInputs:
         Planted against found, and the contrast with nothing planted (simulated studies).
     rois : mapping
         Content of ``rois.json``.
+    regions : mapping
+        Region's name → mask in the target space.
     config : mapping
         The configuration that was run.
     config_text : str
@@ -270,6 +272,7 @@ class StudyInputs:
     control: pd.DataFrame | None = None
     brainage: BrainageInputs | None = None
     rois: Mapping[str, Any] = field(default_factory=dict)
+    regions: Mapping[str, Volume] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     config_text: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

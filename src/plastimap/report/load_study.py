@@ -12,7 +12,7 @@ from plastimap.paths import Paths, scan_session, scan_subject
 from plastimap.report.brainage import read_brainage
 from plastimap.report.inputs import Model, ResultImage, StudyInputs
 from plastimap.report.output import OUTLINED_SPACE, Output
-from plastimap.report.places import Region, place_names, region_of
+from plastimap.report.places import place_names, region_of
 from plastimap.report.results import judge
 from plastimap.writing import PathLike, read_json
 
@@ -48,7 +48,8 @@ def load_study(folder: PathLike, *, title: str | None = None) -> StudyInputs:
     output = Output(folder)
     models = _models(output)
     families, background = output.table(Paths.families), output.volume(Paths.mean_structural)
-    clusters = _with_places(output, output.table(Paths.clusters), background)
+    regions = {} if background is None else _regions(output, background)
+    clusters = _with_places(output.table(Paths.clusters), regions, background)
     days = (output.config.get("behaviour") or {}).get("retention_days") or (28.0, 84.0)
     return StudyInputs(
         title=title or output.title,
@@ -76,6 +77,7 @@ def load_study(folder: PathLike, *, title: str | None = None) -> StudyInputs:
         control=output.table(Paths.control),
         brainage=read_brainage(folder, output.config),
         rois=output.json(Paths.rois_qa) or {},
+        regions=regions,
         config=output.config,
         config_text=output.config_text,
         versions=output.versions,
@@ -103,17 +105,21 @@ def _background(output: Output, mean: Volume | None) -> Volume | None:
     return mean if mean is None or ours or output.paths.space != OUTLINED_SPACE else standard_image("t1")
 
 
-def _with_places(output: Output, clusters: pd.DataFrame | None, grid: Volume | None) -> pd.DataFrame | None:
+def _with_places(
+    clusters: pd.DataFrame | None, regions: Mapping[str, Volume], grid: Volume | None
+) -> pd.DataFrame | None:
     """Name the region that each cluster's peak lies in."""
     if clusters is None or clusters.empty or grid is None:
         return clusters
+    named = [region_of(name, region.data, region.affine) for name, region in regions.items()]
     tolerance = float(grid.voxel_size.max()) * np.sqrt(3) / 2
-    names = place_names(clusters[["x", "y", "z"]].to_numpy(), _regions(output, grid), tolerance_mm=tolerance)
+    names = place_names(clusters[["x", "y", "z"]].to_numpy(), named, tolerance_mm=tolerance)
     return clusters.assign(place=names)
 
 
-def _regions(output: Output, grid: Volume) -> list[Region]:
+def _regions(output: Output, grid: Volume) -> dict[str, Volume]:
     """Regions of the configuration on the study's grid."""
+    from plastimap.images import Volume
     from plastimap.space.atlases import with_images
     from plastimap.space.regionfiles import region_images
     from plastimap.space.rois import build_rois
@@ -121,10 +127,10 @@ def _regions(output: Output, grid: Volume) -> list[Region]:
 
     wanted = with_images(output.config.get("rois") or [])
     if not wanted:
-        return []
+        return {}
     images, transforms = region_images(wanted)
     made = build_rois(wanted, grid_of(grid), images=images, transforms=transforms, space=output.paths.space)
-    return [region_of(region.name, region.mask, grid.affine) for region in made]
+    return {region.name: Volume(region.mask, grid.affine) for region in made}
 
 
 def _scans(output: Output) -> pd.DataFrame | None:

@@ -35,13 +35,17 @@ WIDTH = 9.0
 TITLE_HEIGHT, ROW_GAP, GLASS_HEIGHT = 0.36, 0.12, 2.5
 """Inches of the parts of a picture."""
 
+KEYS_ABOVE, KEYS_BELOW, KEY_HEIGHT = 4, 4, 0.22
+"""Names of outlines beside the title, at most; else in rows of so many below the picture, each so many inches high."""
+
 PICTURE_SHARE = 0.9
 """Share of the width that maps take; their colour bars take the rest."""
 
 
 def outlines_figure(
-    image: Volume, outlines: Mapping[str, Volume], *, mask: NDArray[np.bool_] | None = None, title: str, cuts: int = 7
-) -> Figure:
+    image: Volume, outlines: Mapping[str, Volume], *, mask: NDArray[np.bool_] | None = None, title: str, cuts: int = 7,
+    places: Sequence[Cut] | None = None, colours: Mapping[str, str] = CONTOUR_COLOURS
+) -> Figure:  # fmt: skip
     """Show an image in three planes with outlines of masks and tissues.
 
     Parameters
@@ -56,22 +60,28 @@ def outlines_figure(
         Above the picture.
     cuts : int
         Cuts per plane.
+    places : sequence of Cut, optional
+        `cuts` in each of the three planes; evenly spaced unless given.
+    colours : mapping
+        Name → colour of its outline.
 
     Returns
     -------
     Figure
     """
     view = view_of(image, mask=mask)
-    places = three_rows(view, cuts)
+    places = three_rows(view, cuts) if places is None else places
     tiles = mosaic(image, view, places, columns=cuts)
-    figure, axes = _canvas(tiles, title)
+    keys = {name: colours.get(name, "#CC79A7") for name in outlines}
+    above = len(keys) <= KEYS_ABOVE
+    figure, axes = _canvas(tiles, title, below=0.0 if above else KEY_HEIGHT * -(-len(keys) // KEYS_BELOW))
     _grey(axes, tiles)
     for name, outline in outlines.items():
         inside = np.nan_to_num(mosaic(outline, view, places, columns=cuts).pixels)
         if inside.max() > 0.5 > inside.min():
-            axes.contour(inside, levels=[0.5], colors=[CONTOUR_COLOURS.get(name, "#CC79A7")], linewidths=0.8)
+            axes.contour(inside, levels=[0.5], colors=[keys[name]], linewidths=0.8)
     _label_cuts(axes, tiles, places)
-    _legend(figure, list(outlines))
+    _legend(figure, keys, above=above)
     return figure
 
 
@@ -234,12 +244,12 @@ def _glass(axes: Axes, shadow: NDArray[np.float64], values: NDArray[np.float64],
         axes.text(place, 0.02, text, transform=axes.transAxes, ha=side, fontsize=8, color=SOFT)
 
 
-def _canvas(tiles: Mosaic, title: str) -> tuple[Figure, Axes]:
+def _canvas(tiles: Mosaic, title: str, *, below: float = 0.0) -> tuple[Figure, Axes]:
     rows, columns = tiles.pixels.shape[:2]
-    total = WIDTH * rows / columns + TITLE_HEIGHT
+    total = WIDTH * rows / columns + TITLE_HEIGHT + below
     figure = new_figure(WIDTH, total, arranged=False)
     _title(figure, title, total)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1 - TITLE_HEIGHT / total))
+    axes = figure.add_axes((0.0, below / total, 1.0, 1 - (TITLE_HEIGHT + below) / total))
     _blank(axes)
     return figure, axes
 
@@ -275,10 +285,11 @@ def _label_cuts(axes: Axes, tiles: Mosaic, cuts: Sequence[Cut]) -> None:
             axes.text(left + width - 3, bottom + 3, "R", color="white", fontsize=8, va="bottom", ha="right")
 
 
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    if not names:
+def _legend(figure: Figure, keys: Mapping[str, str], *, above: bool) -> None:
+    if not keys:
         return
-    lines = [Line2D([], [], color=CONTOUR_COLOURS.get(name, "#CC79A7"), linewidth=3) for name in names]
+    lines = [Line2D([], [], color=colour, linewidth=3) for colour in keys.values()]
+    place, columns = ("upper right", len(keys)) if above else ("lower center", min(len(keys), KEYS_BELOW))
     # Yellow and sky blue vanish on white: the names stay dark, only the keys carry the colour.
-    figure.legend(lines, names, loc="upper right", ncols=len(names), fontsize=8, labelcolor=INK, frameon=False,
+    figure.legend(lines, list(keys), loc=place, ncols=columns, fontsize=8, labelcolor=INK, frameon=False,
                   handlelength=1.2, borderaxespad=0.3)  # fmt: skip

@@ -12,6 +12,7 @@ from plastimap.report.methods import Methods, methods_text
 from plastimap.report.pages import file_name, render
 from plastimap.report.paper_files import Paper, build_paper
 from plastimap.report.rating import build_rating
+from plastimap.report.regions import regions_picture, regions_table
 from plastimap.report.results import Verdict, cluster_table, judge, preservation_table, safeguards, shape_table
 from plastimap.report.style import within_budget
 from plastimap.report.tables import Table, make_table
@@ -61,7 +62,7 @@ def build_study(study: StudyInputs) -> StudyReport:
     shown = None if verdict is None else verdict.survived if len(verdict.survived) else verdict.own_only
     single = {"timeline": draw.timeline(study), "availability": draw.availability(study),
               "design": draw.design(study), "trajectories": draw.trajectories(study, shown),
-              "quality": draw.quality(study)}  # fmt: skip
+              "quality": draw.quality(study), "regions": regions_picture(study)}  # fmt: skip
     several = {"behaviour": draw.learning(study), "overlays": draw.overlays(study)}
     ages = build_brainage(study.brainage) if study.brainage else None
     drawn = [*(one for one in single.values() if one), *(one for group in several.values() for one in group)]
@@ -79,6 +80,7 @@ def build_study(study: StudyInputs) -> StudyReport:
         cohort=cohort_tables(study),
         behaviour_tables=_behaviour_tables(study),
         models=_models(study),
+        region_sizes=regions_table(study),
         verdict=verdict,
         cluster_tables=_cluster_tables(verdict),
         shape=None if shown is None else shape_table(shown, study.courses),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,6 +65,15 @@ class Study:
     seed: int = 7
 
 
+def regions(study: Study) -> list[dict[str, Any]]:
+    """Of the configuration: six, of which one lies outside of the brain."""
+    if not study.group:
+        return []
+    places = {HOSTILE if study.hostile else "hand": 42, "thalamus": 0, "$a$ and $b": -42, "foot": -21, "tongue": 21}
+    made = [{"name": name, "sphere": {"centre": [x, 0, 0], "radius": 16}} for name, x in places.items()]
+    return [*made, {"name": "nowhere", "sphere": {"centre": [500, 0, 0], "radius": 8}}]
+
+
 def write_output(folder: Path, study: Study) -> Paths:
     """Write the folder; the first person lacks the last session."""
     rng = np.random.default_rng(study.seed)
@@ -81,6 +92,7 @@ def write_output(folder: Path, study: Study) -> Paths:
 def _write_top(folder: Path, study: Study, labels: list[str], contrast: str) -> None:
     config = workflow_file("config/config.yaml").read_text(encoding="utf-8")
     config = re.sub(r"^bids_dir: null", f"bids_dir: {folder / 'raw'}", config, flags=re.MULTILINE)
+    config = re.sub(r"^rois: \[\]", f"rois: {json.dumps(regions(study))}", config, flags=re.MULTILINE)
     raw = pd.DataFrame({"participant_id": ["sub-01", "sub-02"], "group": ["trainees", "controls"], "age": [31, np.nan]})
     write_table(folder / "raw" / "participants.tsv", raw)
     write_text(folder / Paths.effective_config, config)
@@ -97,8 +109,6 @@ def _write_top(folder: Path, study: Study, labels: list[str], contrast: str) -> 
                "why": "Only one can count.", "remedy": "The last one is used.", "severity": "notice"}  # fmt: skip
     if study.hostile:
         problem["what"] = HOSTILE
-    import json
-
     write_text(folder / Paths.problems, json.dumps([problem]))
     rows = []
     for label in labels:
@@ -179,7 +189,9 @@ def _write_group(folder: Path, study: Study, labels: list[str], rng: np.random.G
                       phantom.gm.shape[0] / 2, 1, 2)[:, None, None], 0).astype(np.uint8)  # fmt: skip
     for tissue in ("GM", "WM"):
         write_volume(folder / Paths.search_volumes.format(tissue=tissue), Volume(search, phantom.affine))
-    write_json(folder / Paths.rois_qa, {"L GM": 5120, "R GM": 5098})
+    sizes = {region["name"]: {"L GM": 512, "R GM": 498} for region in regions(study)}
+    notes = [f"region {HOSTILE} is empty"] if study.hostile else []
+    write_json(folder / Paths.rois_qa, {"voxels": sizes, "notes": notes})
     _write_results(folder, study, names, groups, rng)
 
 

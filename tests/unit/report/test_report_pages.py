@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,6 +13,7 @@ from plastimap.report.inputs import Page, PersonInputs, ScanInputs, Stage, Study
 from plastimap.report.load_person import load_person
 from plastimap.report.load_study import load_study
 from plastimap.report.person import build_person
+from plastimap.report.regions import regions_picture
 from plastimap.report.study import build_study
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -101,9 +103,33 @@ def test_study_page_tells_what_was_found(study_page: Page) -> None:
     assert "hand area R" in text
     assert "Linear and quadratic time over days 0, 14, 84." in text
     assert "missing (4 of 36)" in text
+    assert "Voxels of each region, per side and tissue" in text
+    assert f"region {HOSTILE} is empty" in text
     drawn = set(study_page.figures)
-    assert {"availability.svg", "design.svg", "trajectories.svg", "learning_csr-percent.svg"} <= drawn
+    assert {"regions.png", "availability.svg", "design.svg", "trajectories.svg", "learning_csr-percent.svg"} <= drawn
     assert sum(name.startswith("clusters_") for name in drawn) == 2
+
+
+def test_regions_are_outlined_where_they_lie(whole: Path) -> None:
+    study = load_study(whole)
+    centres = {
+        name: region.affine[:3, :3] @ np.argwhere(region.data).mean(axis=0) + region.affine[:3, 3]
+        for name, region in study.regions.items()
+        if region.data.any()
+    }
+    assert len(study.regions) == 6
+    assert len(centres) == 5
+    assert np.abs(centres["thalamus"]).max() < 1
+    drawn = regions_picture(study)
+    assert drawn is not None
+    keys = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+    assert keys == list(centres)
+    assert list(drawn.numbers["region"]) == list(study.regions)
+    # Six names stand below the picture, seven cuts in each of three planes in it.
+    assert drawn.figure.axes[0].get_position().y0 > 0
+    assert sum(" = " in text.get_text() for text in drawn.figure.axes[0].texts) == 21
+    assert regions_picture(replace(study, background=None)) is None
+    assert regions_picture(replace(study, regions={})) is None
 
 
 def test_person_page_tells_what_to_look_at(person_page: Page) -> None:
