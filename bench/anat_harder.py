@@ -28,7 +28,7 @@ from plastimap.anat.pipeline import ScanAnatomy, segment_scan
 from plastimap.images import Volume, read_volume
 from plastimap.simulate.anatomy import rigid
 
-WANTED = {"flipped": 0.99, "oblique": 0.97, "cropped neck": 0.98, "noisy": 0.96, "2 mm": 0.95, "defaced": 0.98}
+WANTED = {"flipped": 0.99, "oblique": 0.97, "cropped neck": 0.98, "noisy": 0.96, "coarse": 0.95, "defaced": 0.98}
 """Least Dice of the brain with that of the unharmed run: turning costs one interpolation, noise and voxels more."""
 
 MOST_TIV = 3.0
@@ -106,7 +106,7 @@ def harder(scan: Volume, brain: NDArray[np.bool_]) -> dict[str, Callable[[], Vol
         "oblique": lambda: oblique(scan),
         "cropped neck": lambda: without_neck(scan, brain),
         "noisy": lambda: noisy(scan),
-        "2 mm": lambda: coarse(scan),
+        "coarse": lambda: coarse(scan),
         "defaced": lambda: defaced(scan, brain),
     }
 
