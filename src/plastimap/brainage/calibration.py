@@ -5,10 +5,14 @@ All of it is learnt from predictions of people who were left out, whole sites at
 * Models pull ages towards the mean, so old people look young. The expected gap at each age is taken off (Beheshti
   2019, doi:10.1016/j.nicl.2019.102063). It uses the real age: errors get smaller for free, so the uncorrected value
   always stands beside.
-* Intervals are conformal: quantiles of the standardised errors of those left out (Lei 2018,
-  doi:10.1080/01621459.2017.1307116), for either side and for either band of ages of its own
-  (:mod:`plastimap.brainage.intervals`). The mean of an ensemble errs less than
-  the member that left a person out (:mod:`plastimap.brainage.predicted`).
+* Intervals are conformal: quantiles of the errors of those left out (Lei 2018, doi:10.1080/01621459.2017.1307116), for
+  either side and for either band of ages of its own (:mod:`plastimap.brainage.intervals`). The mean of an ensemble
+  errs less than the member that left a person out (:mod:`plastimap.brainage.predicted`).
+* Errors are measured in units of the model's SD. Where one member of an ensemble left a person out, it is the member's,
+  which says little at sites that it has not seen: it fattens the tails of what is divided by it, and the mean, which
+  is applied, has no such tails. So errors of members are measured in units of the predicted age, per region, if that
+  makes the intervals of people left out narrower (the narrowest of a few conformal intervals holds about as well: Yang
+  & Kuchibhotla 2025, doi:10.1080/01621459.2024.2344700).
 * Healthy controls of a site show by how much its ages are off together, and how far people scatter about that: shift
   and intervals are then the site's own (:mod:`plastimap.brainage.controls`).
 """
@@ -42,18 +46,27 @@ class Errors:
 
     Attributes
     ----------
+    relative : ndarray of bool, shape (regions,)
+        Whether their unit is the predicted age; else it is the model's SD.
     lower, upper : ndarray, shape (bands of age, regions)
-        Quantiles of (age − predicted) / SD.
+        Quantiles of (age − predicted) / unit.
     scale : ndarray, shape (regions,)
-        What the model's SD has to be multiplied with so that 68 % of errors are within one.
+        What the unit has to be multiplied with so that 68 % of errors are within one.
     root : ndarray, shape (bands of age, regions)
-        Root mean square of log(predicted / age), in units of SD / predicted.
+        Root mean square of log(predicted / age), in units of unit / predicted.
     """
 
+    relative: NDArray[np.bool_]
     lower: Array
     upper: Array
     scale: Array
     root: Array
+
+    def unit(self, found: Predicted, error: Array) -> Array:
+        """Unit of the mean's errors where members err by `error` units, shape (n, rows of error, regions)."""
+        of_member = np.where(self.relative, found.age, found.sd)[:, None]
+        among = found.apart[:, None] / np.maximum(error, 1e-6)
+        return np.sqrt(variance_of_mean(of_member**2, among**2))
 
 
 @dataclass(frozen=True)
@@ -98,14 +111,15 @@ class Calibration:
         site : array-like of str, shape (n,)
         """
         age, errors = found.age, self.errors
-        lower, upper = hull(age, _of_mean(found, errors.root), errors.lower, errors.upper)
+        lower, upper = hull(age, errors.unit(found, errors.root), errors.lower, errors.upper)
         for rows, one in self._with_controls(site):
             lower[rows], upper[rows] = one.interval(age[rows], self.coverage)
         return lower, upper
 
     def scaled(self, found: Predicted, site: ArrayLike) -> Array:
         """SD that 68 % of errors are within, shape (n, regions); as :meth:`interval`."""
-        age, out = found.age, _of_mean(found, self.errors.scale[None])[:, 0] * self.errors.scale
+        age, scale = found.age, self.errors.scale
+        out = self.errors.unit(found, scale[None])[:, 0] * scale
         for rows, one in self._with_controls(site):
             out[rows] = one.sd(age[rows])
         return out
@@ -139,7 +153,14 @@ class Calibration:
 
 
 def calibrate(
-    years: ArrayLike, predicted: ArrayLike, sd: ArrayLike, site: ArrayLike, *, coverage: float = 0.9
+    years: ArrayLike,
+    predicted: ArrayLike,
+    sd: ArrayLike,
+    site: ArrayLike,
+    *,
+    harmonised: ArrayLike | None = None,
+    by_members: bool = False,
+    coverage: float = 0.9,
 ) -> Calibration:
     """Learn from people left out.
 
@@ -150,29 +171,48 @@ def calibrate(
     predicted, sd : array-like, shape (n, regions)
         Of the same people, without themselves (and their site).
     site : array-like of str, shape (n,)
+    harmonised : array-like, shape (n, regions), optional
+        Ages predicted where the parcels' shifts at the site are known, as they are of sites with controls; default:
+        those predicted, for a model that does not harmonise.
+    by_members : bool
+        Whether one member of an ensemble predicted each of them, while the mean of all is applied.
     coverage : float
         Share of people whose age is to be inside the interval.
     """
     ages, found = np.asarray(years, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
-    deviation = np.asarray(sd, dtype=np.float64)
-    ratio = np.log(found) - np.log(ages)[:, None]
     number = np.unique(np.asarray(site).astype(str), return_inverse=True)[1]
+    known = found if harmonised is None else np.asarray(harmonised, dtype=np.float64)
+    ratio = np.log(known) - np.log(ages)[:, None]
     scatter = fit_scatter(ratio, number)
-    scale = np.quantile(np.abs((ages[:, None] - found) / deviation), ONE_SD, axis=0)
-    root = np.stack([np.sqrt(((ratio * found / deviation)[rows] ** 2).mean(axis=0)) for rows in people_of_bands(ages)])
     return Calibration(
         bias=_bias(ages, found),
-        bias_with_controls=_bias(ages, _moved(found, ratio, number, scatter)),
-        errors=Errors(*fit_bands(ages, found, deviation, coverage), scale, root),
+        bias_with_controls=_bias(ages, _moved(known, ratio, number, scatter)),
+        errors=_fit_errors(ages, found, np.asarray(sd, dtype=np.float64), coverage, by_members=by_members),
         scatter=scatter,
         coverage=coverage,
     )
 
 
-def _of_mean(found: Predicted, error: Array) -> Array:
-    """SD of the mean where members err by `error` times theirs, shape (n, rows of error, regions)."""
-    among = found.apart[:, None] / np.maximum(error, 1e-6)
-    return np.sqrt(variance_of_mean(found.sd[:, None] ** 2, among**2))
+def _fit_errors(ages: Array, found: Array, sd: Array, coverage: float, *, by_members: bool) -> Errors:
+    """Learn from people left out; of members, in the unit that makes the intervals of these people the narrower."""
+    relative = np.zeros(found.shape[1], dtype=np.bool_)
+    if by_members:
+        own, of_age = (_widths(ages, found, unit, coverage) for unit in (sd, found))
+        relative = of_age < own
+    unit = np.where(relative, found, sd)
+    ratio = (np.log(found) - np.log(ages)[:, None]) * found / unit
+    return Errors(
+        relative,
+        *fit_bands(ages, found, unit, coverage),
+        scale=np.quantile(np.abs(ages[:, None] - found) / unit, ONE_SD, axis=0),
+        root=np.stack([np.sqrt((ratio[rows] ** 2).mean(axis=0)) for rows in people_of_bands(ages)]),
+    )
+
+
+def _widths(ages: Array, found: Array, unit: Array, coverage: float) -> Array:
+    """Mean width of the intervals of people left out, shape (regions,)."""
+    bottom, top = hull(found, unit, *fit_bands(ages, found, unit, coverage))
+    return (top - bottom).mean(axis=0)
 
 
 def _moved(predicted: Array, ratio: Array, number: NDArray[np.intp], scatter: Scatter) -> Array:

@@ -21,9 +21,15 @@ def add_commands(commands: Any) -> None:
     """Add ``brainage`` with its subcommands to the parser of the program."""
     parser = commands.add_parser("brainage", help="regional brain age from a table of parcels")
     inner = parser.add_subparsers(required=True, metavar="STEP")
+    _add_tables(inner)
+    _add_models(inner)
 
+
+def _add_tables(inner: Any) -> None:
+    """Steps that make tables."""
     table = inner.add_parser("table", help="FreeSurfer or FastSurfer statistics → one table of parcels")
-    table.add_argument("subjects", type=Path, help="SUBJECTS_DIR")
+    table.add_argument("subjects", nargs="+", type=Path,
+                       help="SUBJECTS_DIR, or tables of aparcstats2table and asegstats2table")  # fmt: skip
     table.add_argument("--surface", default="aparc.a2009s", help="parcellation, e.g. aparc.DKTatlas.mapped")
     table.add_argument("--volumes", default="aseg", help="segmentation (aseg, aseg+DKT), or none")
     _finish(table, _table)
@@ -38,6 +44,9 @@ def add_commands(commands: Any) -> None:
     lesions.add_argument("--label-table", type=Path, required=True, help="table: index, name of the parcels")
     _finish(lesions, _lesions)
 
+
+def _add_models(inner: Any) -> None:
+    """Steps that train a model, apply it, or say how far off it is."""
     train = inner.add_parser("train", help="train a model on healthy adults")
     _add_training(train)
     train.add_argument("--data", required=True, help="what it is trained on, for the model's card")
@@ -105,11 +114,16 @@ def _told(body: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Name
 
 
 def _table(options: argparse.Namespace) -> None:
-    from plastimap.brainage.freesurfer import read_stats_folder
+    from plastimap.brainage.freesurfer import read_stats_folder, read_stats_tables
     from plastimap.writing import write_table
 
-    volumes = None if options.volumes == "none" else options.volumes
-    write_table(options.output, read_stats_folder(options.subjects, surface=options.surface, volumes=volumes))
+    given: list[Path] = options.subjects
+    if len(given) == 1 and not given[0].is_file():
+        volumes = None if options.volumes == "none" else options.volumes
+        found = read_stats_folder(given[0], surface=options.surface, volumes=volumes)
+    else:
+        found = read_stats_tables(given)
+    write_table(options.output, found)
 
 
 def _parcels(options: argparse.Namespace) -> None:

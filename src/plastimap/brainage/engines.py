@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import numpy as np
@@ -14,6 +15,10 @@ from plastimap.brainage.regionwise import fit_regionwise
 
 Array = NDArray[np.float64]
 Method = Literal["gaussian_process", "ridge", "gcn"]
+LeftOut = Callable[[Array | None], tuple[Array, Array]]
+"""Age and standard deviation of the training people, each group without itself, each of shape (n, regions), given
+their parcels as they are when their group is not known, shape (n, p); None = as they were trained on."""
+
 METHODS: tuple[Method, ...] = ("gaussian_process", "ridge", "gcn")
 
 
@@ -40,7 +45,7 @@ def fit_engine(
     method: Method,
     whole_graph: bool = False,
     seed: int = 1,
-) -> tuple[Engine, tuple[Array, Array]]:
+) -> tuple[Engine, LeftOut]:
     """Fit one.
 
     Parameters
@@ -59,8 +64,8 @@ def fit_engine(
     Returns
     -------
     Engine
-    left_out : tuple of ndarray
-        Age and standard deviation of the training data, each group without itself.
+    left_out : callable
+        See :data:`LeftOut`.
     """
     if whole_graph and method != "gcn":
         raise BrainageProblem(f"whole_graph is for the graph network, not for {method}; leave it out")
@@ -69,4 +74,9 @@ def fit_engine(
 
         return fit_gcn(values, covariates, age, parcels, groups=groups, whole_graph=whole_graph, seed=seed)
     engine = fit_regionwise(values, covariates, age, parcels, method=method, seed=seed)
-    return engine, engine.left_out(groups)
+
+    def left_out(seen: Array | None) -> tuple[Array, Array]:
+        data = None if seen is None else np.column_stack([seen, np.asarray(covariates, dtype=np.float64)])
+        return engine.left_out(groups, data)
+
+    return engine, left_out

@@ -112,13 +112,16 @@ def read_stats_tables(files: Sequence[PathLike]) -> pd.DataFrame:
     Raises
     ------
     BrainageProblem
-        If they do not list the same people.
+        If one is no table, or they do not list the same people.
     """
     import pandas as pd
 
     joined: pd.DataFrame | None = None
     for file in files:
-        table = pd.read_csv(file, sep=r"[\t,; ]+", engine="python")
+        try:
+            table = pd.read_csv(file, sep=r"[\t,; ]+", engine="python")
+        except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+            raise BrainageProblem(f"{file}: no table of aparcstats2table or asegstats2table ({error})") from error
         table = table.rename(columns={table.columns[0]: "participant_id", "EstimatedTotalIntraCranialVol": "eTIV"})
         table["participant_id"] = table["participant_id"].astype(str).str.strip("/")
         if joined is None:

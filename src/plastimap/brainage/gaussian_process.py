@@ -71,23 +71,37 @@ class GaussianProcess:
         """
         new = np.asarray(data, dtype=np.float64)
         across = _covariance(new, self.inputs, self.kernel)
-        prior = self.kernel[0] + self.kernel[2] * (new**2).mean(axis=1) + self.kernel[3]
-        variance = prior - np.einsum("ij,ij->i", across @ self.precision, across)
-        return self.level + self.spread * (across @ self.weights), self.spread * np.sqrt(np.maximum(variance, JITTER))
+        variance = np.maximum(self._variance(new, across), JITTER)
+        return self.level + self.spread * (across @ self.weights), self.spread * np.sqrt(variance)
 
-    def left_out(self, groups: ArrayLike) -> tuple[Array, Array]:
+    def _variance(self, new: Array, across: Array) -> Array:
+        """Of new targets, standardised, given their covariance with the training data."""
+        prior = self.kernel[0] + self.kernel[2] * (new**2).mean(axis=1) + self.kernel[3]
+        return prior - np.einsum("ij,ij->i", across @ self.precision, across)
+
+    def left_out(self, groups: ArrayLike, data: ArrayLike | None = None) -> tuple[Array, Array]:
         """Mean and standard deviation of each training target, predicted without its own group.
 
         Parameters
         ----------
         groups : array-like, shape (n,)
             Sites, say; all different = leave one person out.
+        data : array-like, shape (n, p), optional
+            What is predicted from; default: what was trained on.
         """
         mean, variance = np.empty_like(self.target), np.empty_like(self.target)
         for rows in group_rows(groups):
             block = np.linalg.inv(self.precision[np.ix_(rows, rows)])
-            mean[rows] = self.target[rows] - block @ self.weights[rows]
-            variance[rows] = np.diag(block)
+            gone = block @ self.weights[rows]
+            if data is None:
+                mean[rows], variance[rows] = self.target[rows] - gone, np.diag(block)
+                continue
+            # Precision and weights without the group are those with it, less what the group explains of them.
+            new, across_groups = np.asarray(data, dtype=np.float64)[rows], self.precision[:, rows]
+            across = _covariance(new, self.inputs, self.kernel)
+            mean[rows] = across @ (self.weights - across_groups @ gone)
+            explained = across @ across_groups
+            variance[rows] = self._variance(new, across) + np.einsum("ij,jk,ik->i", explained, block, explained)
         return self.level + self.spread * mean, self.spread * np.sqrt(np.maximum(variance, JITTER))
 
 

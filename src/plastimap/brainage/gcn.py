@@ -10,7 +10,7 @@ Training needs PyTorch (``plastimap[gcn]``), application does not: the same line
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -207,7 +207,7 @@ def fit_gcn(
     whole_graph: bool = False,
     seed: int = 1,
     epochs: int = EPOCHS,
-) -> tuple[GraphNetwork, tuple[Array, Array]]:
+) -> tuple[GraphNetwork, Callable[[Array | None], tuple[Array, Array]]]:
     """Train an ensemble.
 
     Parameters
@@ -228,8 +228,9 @@ def fit_gcn(
     Returns
     -------
     GraphNetwork
-    left_out : tuple of ndarray, shape (n, regions)
-        Age and standard deviation by the member that left a person out.
+    left_out : callable
+        Parcels of the training people, shape (n, p), or None for those trained on → age and standard deviation by
+        the member that left a person out, each of shape (n, regions).
 
     Raises
     ------
@@ -253,7 +254,12 @@ def fit_gcn(
         seed=seed, epochs=epochs,
     )  # fmt: skip
     network = GraphNetwork((*parcels.regions, GLOBAL), layout, weights, centre, scale, level, spread)
-    return network, network.left_out(standard, fold)
+
+    def left_out(seen: Array | None) -> tuple[Array, Array]:
+        new = standard if seen is None else (np.column_stack([seen, data[:, p:]]) - centre) / scale
+        return network.left_out(new, fold)
+
+    return network, left_out
 
 
 def _folds(groups: ArrayLike, seed: int) -> NDArray[np.intp]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plastimap.brainage.calibration import Calibration, calibrate
-from plastimap.brainage.engines import Engine, Method, fit_engine
+from plastimap.brainage.engines import Engine, LeftOut, Method, fit_engine
 from plastimap.brainage.harmonise import LEAST_CONTROLS, Harmoniser, fit_harmoniser
 from plastimap.brainage.harmonise import Method as HarmoniseMethod
 from plastimap.brainage.lesions import LOST, Imputed, Normal, fit_normal, impute
-from plastimap.brainage.parcels import Parcels, listed
+from plastimap.brainage.parcels import Parcels, listed, refuse_other_parcels
 from plastimap.brainage.predicted import Predicted
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.tables import ParcelTable
@@ -151,7 +151,8 @@ def fit_model(table: ParcelTable, settings: Settings) -> BrainAgeModel:
     normal = fit_normal(table.values)
     filled = impute(table.values, table.parcels, normal).values
     harmoniser = fit_harmoniser(filled, table.age, _sex(table), table.site, method=settings.harmonise)
-    groups, notes = _groups(table, settings)
+    whole_sites = _whole_sites(settings, len(np.unique(table.site)))
+    groups = table.site if whole_sites else table.people["participant_id"].to_numpy(np.str_)
     engine, left_out = fit_engine(
         harmoniser.apply(filled, table.site), covariates, table.age, table.parcels, groups=groups,
         method=settings.method, whole_graph=settings.whole_graph, seed=settings.seed,
@@ -163,11 +164,22 @@ def fit_model(table: ParcelTable, settings: Settings) -> BrainAgeModel:
         harmoniser=harmoniser,
         normal=normal,
         usual=usual,
-        calibration=calibrate(table.age, *left_out, table.site, coverage=settings.coverage),
+        calibration=_calibrated(table, settings, left_out, filled if whole_sites else None),
         age_range=(float(table.age.min()), float(table.age.max())),
         sites={str(name): int(number) for name, number in table.people["site"].value_counts().items()},
-        notes=(*table.notes, *notes),
+        notes=(*table.notes, *_too_few_sites(settings, whole_sites)),
     )
+
+
+def _calibrated(table: ParcelTable, settings: Settings, left_out: LeftOut, as_they_come: Array | None) -> Calibration:
+    """Calibrate by people left out; parcels as they come, not harmonised, where whole sites were left out."""
+    known = left_out(None)
+    # Nobody takes the shifts of a new site off, unless it has controls: nor are they taken off a site left out.
+    new = known if as_they_come is None or settings.harmonise == "none" else left_out(as_they_come)
+    return calibrate(
+        table.age, *new, table.site,
+        harmonised=known[0], by_members=settings.method == "gcn", coverage=settings.coverage,
+    )  # fmt: skip
 
 
 def apply(model: BrainAgeModel, table: ParcelTable, *, lesioned: ArrayLike | None = None) -> Prediction:
@@ -237,18 +249,6 @@ def with_local_controls(model: BrainAgeModel, controls: ParcelTable) -> BrainAge
     return replace(out, notes=tuple(notes))
 
 
-def refuse_other_parcels(ours: Parcels, theirs: Parcels) -> None:
-    """Raise unless two sets of parcels are the same, in the same order."""
-    if ours.fingerprint == theirs.fingerprint:
-        return
-    missing = [name for name in ours.names if name not in set(theirs.names)]
-    why = f"it lacks {missing[0]} and {len(missing) - 1} more" if missing else "their order or networks differ"
-    raise BrainageProblem(
-        f"the model was trained on other parcels ({len(ours.names)}, {ours.fingerprint}) than the table has "
-        f"({len(theirs.names)}, {theirs.fingerprint}): {why}; use the parcels beside the model, or train anew"
-    )
-
-
 def _means(covariates: Array, names: tuple[str, ...]) -> Array:
     empty = [name for name, column in zip(names, covariates.T, strict=True) if not np.isfinite(column).any()]
     if empty:
@@ -260,14 +260,14 @@ def _sex(table: ParcelTable) -> Array:
     return table.people["sex"].to_numpy(np.float64)
 
 
-def _groups(table: ParcelTable, settings: Settings) -> tuple[NDArray[np.str_], list[str]]:
-    """Who is left out together for calibration."""
-    people = table.people["participant_id"].to_numpy(np.str_)
-    if settings.calibrate_for == "known_sites":
-        return people, []
-    if len(np.unique(table.site)) < FEWEST_SITES:
-        return people, [f"Fewer than {FEWEST_SITES} sites: intervals are those of people of known sites."]
-    return table.site, []
+def _whole_sites(settings: Settings, sites: int) -> bool:
+    """Whether whole sites are left out for calibration, as new ones are."""
+    return settings.calibrate_for == "new_sites" and sites >= FEWEST_SITES
+
+
+def _too_few_sites(settings: Settings, whole_sites: bool) -> list[str]:
+    fallback = settings.calibrate_for == "new_sites" and not whole_sites
+    return [f"Fewer than {FEWEST_SITES} sites: intervals are those of people of known sites."] if fallback else []
 
 
 def _without_lost(values: Array, filled: Imputed) -> Array:
@@ -285,10 +285,11 @@ def _warnings(model: BrainAgeModel, table: ParcelTable) -> tuple[str, ...]:
             f"Sites without controls: {', '.join(new)}. Their ages are taken as they come, and may be off by years "
             f"together; {LEAST_CONTROLS} healthy controls of the same scanner would say by how much."
         )
-    if new and model.settings.harmonise != "none":
+    if new and not _whole_sites(model.settings, len(model.sites)):
         notes.append(
-            "The model's own sites are harmonised, and sites without controls cannot be: their ages lie outside the "
-            "intervals more often than the intervals say. Give controls, or train with harmonise: none."
+            "The model's intervals are those of people of sites it was trained on: at sites without controls, ages lie "
+            f"outside more often than they say. Give controls, or train with calibrate_for: new_sites on people of "
+            f"{FEWEST_SITES} sites or more."
         )
     outside = ((table.age < model.age_range[0]) | (table.age > model.age_range[1])).sum()
     if outside:

@@ -159,6 +159,18 @@ def as_parcels(nodes: pd.DataFrame, edges: pd.DataFrame | None = None) -> Parcel
     )
 
 
+def refuse_other_parcels(ours: Parcels, theirs: Parcels) -> None:
+    """Raise unless two sets of parcels are the same, in the same order."""
+    if ours.fingerprint == theirs.fingerprint:
+        return
+    missing = [name for name in ours.names if name not in set(theirs.names)]
+    why = f"it lacks {missing[0]} and {len(missing) - 1} more" if missing else "their order or networks differ"
+    raise BrainageProblem(
+        f"the model was trained on other parcels ({len(ours.names)}, {ours.fingerprint}) than the table has "
+        f"({len(theirs.names)}, {theirs.fingerprint}): {why}; use the parcels beside the model, or train anew"
+    )
+
+
 def _node_problems(nodes: pd.DataFrame) -> Iterator[str]:
     twice = [name for name, count in Counter(map(folded, nodes["name"])).items() if count > 1]
     if twice:

@@ -25,7 +25,7 @@ class Predicted(NamedTuple):
     age : ndarray, shape (n, regions)
         Geometric mean of the members, years.
     sd : ndarray, shape (n, regions)
-        That members give, years; what intervals are learnt from is in units of it.
+        That members give, years.
     members : ndarray, shape (members, n, regions)
         log(age of a member / age). One of zeros where people left out were predicted by the same mean as any others.
     """

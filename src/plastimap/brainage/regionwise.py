@@ -74,9 +74,12 @@ class RegionModel:
         """Age (years) and its standard deviation, each of shape (n,)."""
         return _joined([(one.scale, *one.regressor.predict(one.seen(data))) for one in self.members])
 
-    def left_out(self, groups: ArrayLike) -> tuple[Array, Array]:
-        """The same for the training data, each group without itself."""
-        return _joined([(one.scale, *one.regressor.left_out(groups)) for one in self.members])
+    def left_out(self, groups: ArrayLike, data: Array | None = None) -> tuple[Array, Array]:
+        """The same for the training people, each group without itself; data as trained on, unless given."""
+        seen = [None if data is None else one.seen(data) for one in self.members]
+        return _joined(
+            [(one.scale, *one.regressor.left_out(groups, new)) for one, new in zip(self.members, seen, strict=True)]
+        )
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,17 @@ class Regionwise:
                 age[known, number], sd[known, number] = model.predict(data[np.ix_(known, columns)])
         return Predicted(age, sd, np.zeros_like(sd)[None])
 
-    def left_out(self, groups: ArrayLike) -> tuple[Array, Array]:
-        """Age and standard deviation of the training data, each group without itself, of shape (n, regions)."""
-        both = [model.left_out(groups) for model in self.models]
+    def left_out(self, groups: ArrayLike, data: Array | None = None) -> tuple[Array, Array]:
+        """Age and standard deviation of the training people, each group without itself, of shape (n, regions).
+
+        Parameters
+        ----------
+        groups : array-like, shape (n,)
+        data : ndarray, shape (n, p + q), optional
+            Parcels and covariates that are predicted from; default: what was trained on.
+        """
+        parts = [None if data is None else data[:, columns] for columns in self.columns]
+        both = [model.left_out(groups, part) for model, part in zip(self.models, parts, strict=True)]
         return np.column_stack([age for age, _ in both]), np.column_stack([sd for _, sd in both])
 
 

@@ -44,19 +44,28 @@ class Ridge:
         new = np.asarray(data, dtype=np.float64)
         return self.level + new @ self.slopes, np.full(len(new), self.spread)
 
-    def left_out(self, groups: ArrayLike) -> tuple[Array, Array]:
+    def left_out(self, groups: ArrayLike, data: ArrayLike | None = None) -> tuple[Array, Array]:
         """Mean and standard deviation of each training target, predicted without its own group.
 
-        With H the hat matrix, a group's residual without itself is (I − H_gg)⁻¹ times its residual.
+        With H the hat matrix, a group's residual without itself is (I − H_gg)⁻¹ times its residual, and the slopes
+        without the group are the slopes less (XᵀX + penalty)⁻¹ X_gᵀ times that.
+
+        Parameters
+        ----------
+        groups : array-like, shape (n,)
+        data : array-like, shape (n, p), optional
+            What is predicted from; default: what was trained on.
         """
+        seen = self.inputs if data is None else np.asarray(data, dtype=np.float64)
         gram = self.inputs.T @ self.inputs
         gram[np.diag_indices_from(gram)] += self.penalty
         half = np.linalg.solve(gram, self.inputs.T)
         residual, out = self.target - self.inputs @ self.slopes, np.empty_like(self.target)
         for rows in group_rows(groups):
             hat = self.inputs[rows] @ half[:, rows]
-            out[rows] = np.linalg.solve(np.eye(len(rows)) - hat, residual[rows])
-        return self.level + self.target - out, np.full(len(out), self.spread)
+            gone = np.linalg.solve(np.eye(len(rows)) - hat, residual[rows])
+            out[rows] = self.level + seen[rows] @ (self.slopes - half[:, rows] @ gone)
+        return out, np.full(len(out), self.spread)
 
 
 def fit_ridge(data: ArrayLike, target: ArrayLike, *, seed: int = 0) -> Ridge:  # noqa: ARG001 (all fits take one)

@@ -34,7 +34,7 @@ from plastimap.brainage.ridge import Ridge
 from plastimap.provenance import software
 from plastimap.writing import PathLike, replacing, write_json
 
-FORMAT = "plastimap brain age 4"
+FORMAT = "plastimap brain age 5"
 
 PERSONAL = (
     "holds the parcels, covariates and ages of every person it was trained on, standardised and without names: "

@@ -58,6 +58,11 @@ def test_what_is_left_out_is_what_a_fit_without_it_says(data: tuple[np.ndarray, 
     gram = x[~rows].T @ x[~rows] + ridge.penalty * np.eye(4)
     slopes = np.linalg.solve(gram, x[~rows].T @ ridge.target[~rows])
     np.testing.assert_allclose(ridge.left_out(groups)[0][rows], ridge.level + x[rows] @ slopes, rtol=1e-8)
+    # What is left out may look otherwise than it did in training: a site that is not harmonised.
+    moved = x + 0.3
+    for one, other in zip(whole.left_out(groups, moved), part.predict(moved[rows]), strict=True):
+        np.testing.assert_allclose(one[rows], other, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ridge.left_out(groups, moved)[0][rows], ridge.level + moved[rows] @ slopes, rtol=1e-8)
 
 
 def test_intervals_and_bias_of_known_errors(rng: np.random.Generator) -> None:
@@ -98,6 +103,27 @@ def test_the_mean_of_members_has_the_intervals_of_a_mean(rng: np.random.Generato
     assert held[1] > 0.945
     sd = found.scaled(Predicted(mean, 0.2 * mean, logs - logs.mean(axis=0)), names)[:, 0]
     assert (np.abs(mean[:, 0] - age) <= sd).mean() == pytest.approx(0.683, abs=0.03)
+
+
+def test_errors_are_in_the_unit_that_tells_who_errs(rng: np.random.Generator) -> None:
+    age, sites = rng.uniform(20, 80, 4000), np.arange(4000) % 10
+    spread = rng.choice([2.0, 8.0], 4000)
+    predicted = np.column_stack([age + rng.normal(0, spread), age + rng.normal(0, 0.1 * age)])
+    told = np.column_stack([spread, 5 * rng.lognormal(0, 0.5, 4000)])
+    members, alone = (calibrate(age, predicted, told, sites, by_members=one) for one in (True, False))
+    np.testing.assert_array_equal(members.errors.relative, [False, True])
+    assert not alone.errors.relative.any()
+
+
+def test_a_noisy_sd_of_members_does_not_widen_intervals_of_their_mean(rng: np.random.Generator) -> None:
+    # A member's SD is off by half at random, that of the mean is not: in units of the former, tails are too long.
+    age, members = ensemble(rng, 5000, 1)
+    noisy = 0.2 * members.T * rng.lognormal(0, 0.5, (5000, 1))
+    found = calibrate(age, members.T, noisy, np.arange(5000) % 10, by_members=True)
+    age, members = ensemble(rng, 5000, 1)
+    given = Predicted(members.T, 0.2 * members.T, np.zeros((1, 5000, 1)))
+    low, high = found.interval(given, np.full(5000, "0"))
+    assert ((low[:, 0] <= age) & (age <= high[:, 0])).mean() == pytest.approx(0.9, abs=0.02)
 
 
 def test_members_that_are_far_apart_do_not_make_an_interval_vanish(rng: np.random.Generator) -> None:

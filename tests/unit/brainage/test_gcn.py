@@ -123,3 +123,15 @@ def test_trained_it_finds_ages_and_stays_local(
     np.testing.assert_allclose(again.age, found.age, rtol=1e-6)
     inside = (found.lower <= others.age[:, None]) & (others.age[:, None] <= found.upper)
     assert 0.8 < inside.mean() < 0.98
+
+
+def test_people_left_out_are_seen_as_they_are_given(healthy: ParcelTable) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed (plastimap[gcn])")
+    sex = healthy.covariates(("sex",))
+    network, left_out = fit_gcn(healthy.values, sex, healthy.age, healthy.parcels, groups=healthy.site, epochs=1)
+    for one, other in zip(left_out(None), left_out(healthy.values), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+    moved = healthy.values + 0.3
+    members = np.exp(network.predict(moved, sex).members) * network.predict(moved, sex).age
+    # One of the members has said it: the one that has not seen the site.
+    assert np.abs(members - left_out(moved)[0]).min(axis=0).max() < 1e-6

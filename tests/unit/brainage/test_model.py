@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tests.unit.brainage.conftest import people
 
 from plastimap.brainage.evaluate import cross_validate
 from plastimap.brainage.model import BrainAgeModel, Settings, apply, train, with_local_controls
+from plastimap.brainage.parcels import Parcels
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.results import long_table
 from plastimap.brainage.storage import card_beside, load_model, read_card, save_model
-from plastimap.brainage.tables import ParcelTable
+from plastimap.brainage.tables import ParcelTable, as_parcel_table
 
 KNOWN = Settings(calibrate_for="known_sites")
 
@@ -138,12 +140,27 @@ def test_a_model_that_knows_a_site_by_its_controls_says_the_same_on_disk(
         np.testing.assert_allclose(getattr(again, name), getattr(before, name), rtol=1e-10)
 
 
-def test_harmonised_models_say_what_new_sites_cost(healthy: ParcelTable, others: ParcelTable) -> None:
+@pytest.mark.parametrize("calibrate_for", ["known_sites", "new_sites"])
+def test_intervals_of_known_sites_say_what_new_sites_cost(
+    healthy: ParcelTable, others: ParcelTable, calibrate_for: str
+) -> None:
     new = replace(others, people=others.people.assign(site="new"))
-    model = train(healthy, Settings(method="ridge", harmonise="location"))
-    said = [any("harmonised" in note for note in apply(model, one).notes) for one in (new, others)]
-    assert said == [True, False]
-    assert not any("harmonised" in note for note in apply(train(healthy, Settings(method="ridge")), new).notes)
+    model = train(healthy, Settings(method="ridge", calibrate_for=calibrate_for))  # type: ignore[arg-type]
+    said = [any("outside more often" in note for note in apply(model, one).notes) for one in (new, others)]
+    assert said == [calibrate_for == "known_sites", False]
+
+
+@pytest.mark.parametrize("method", ["location", "combat"])
+def test_harmonised_models_hold_at_new_sites_which_are_not(parcels: Parcels, method: str) -> None:
+    # Sites shift parcels by 1.5 times what people differ by.
+    table = as_parcel_table(people(1600, seed=3, sites=80, site_sd=0.15), parcels)
+    trained = np.char.replace(table.site, "site", "").astype(int) < 40
+    model = train(table.rows(trained), Settings(method="ridge", harmonise=method))  # type: ignore[arg-type]
+    new = table.rows(~trained)
+    found = apply(model, new)
+    inside = ((found.lower <= new.age[:, None]) & (new.age[:, None] <= found.upper)).mean(axis=1)
+    # People of a site err together, so 40 sites are known to a standard error of about 1.5 %, those trained on as well.
+    assert inside.mean() == pytest.approx(0.9, abs=0.045)
 
 
 def test_few_controls_warn_and_change_nothing(healthy: ParcelTable, others: ParcelTable) -> None:

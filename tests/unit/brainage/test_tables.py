@@ -13,6 +13,7 @@ from plastimap.brainage.freesurfer import read_stats, read_stats_folder, read_st
 from plastimap.brainage.parcels import FRONTOPARIETAL, Parcels, as_parcels, folded
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.tables import as_parcel_table, read_parcel_table, read_text_table
+from plastimap.cli import main
 
 APARC = """# Table of FreeSurfer cortical parcellation anatomical statistics
 # hemi {side}
@@ -148,6 +149,10 @@ def test_tables_of_aparcstats2table_are_joined(tmp_path: Path) -> None:
     (tmp_path / "rh.txt").write_text("rh.aparc.thickness\trh_a_thickness\teTIV\nsub-02\t2.4\t1600\nsub-01\t2.3\t1500\n")
     table = read_stats_tables([tmp_path / "lh.txt", tmp_path / "rh.txt"])
     assert table.loc[0].tolist() == ["sub-01", 2.1, 1500, 2.3]
+    made = str(tmp_path / "all.tsv")
+    assert main(["brainage", "table", str(tmp_path / "lh.txt"), str(tmp_path / "rh.txt"), "--output", made]) == 0
+    assert list(read_text_table(made)) == ["participant_id", "lh_a_thickness", "eTIV", "rh_a_thickness"]
+    assert main(["brainage", "table", str(tmp_path / "lh.txt"), str(tmp_path / "no.txt"), "--output", made]) > 0
     (tmp_path / "rh.txt").write_text("rh.aparc.thickness\trh_a_thickness\nsub-03\t2.4\n")
     with pytest.raises(BrainageProblem, match="not those of"):
         read_stats_tables([tmp_path / "lh.txt", tmp_path / "rh.txt"])
