@@ -4,7 +4,8 @@
 
 Each result is brought to the grid of the unharmed scan and compared with the result of the unharmed run: Dice at one
 half, and the intracranial volume. Where part of the brain is cut off, what remains is compared. *Coarse* is 2 mm, or
-3 mm where the scan has 2 mm already. ``--pictures`` draws the outlines of mask and tissues. ``--check`` exits 1 when a wanted figure is missed.
+3 mm where the scan has 2 mm already. ``--pictures`` draws the outlines of mask and tissues. ``--check`` exits 1 when a
+wanted figure is missed.
 """
 
 from __future__ import annotations
