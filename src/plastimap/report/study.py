@@ -77,6 +77,7 @@ def build_study(study: StudyInputs) -> StudyReport:
         stage_names=STAGE_NAMES,
         tiles=_tiles(study, verdict),
         headline=_headline(study, verdict),
+        result=_result(study, verdict),
         cohort=cohort_tables(study),
         behaviour_tables=_behaviour_tables(study),
         models=_models(study),
@@ -144,7 +145,15 @@ def _tiles(study: StudyInputs, verdict: Verdict | None) -> list[tuple[str, str]]
 
 
 def _headline(study: StudyInputs, verdict: Verdict | None) -> str:
-    """One sentence that says what came out."""
+    """One sentence at the top; where ages alone were asked for, it is about them."""
+    if verdict is None and study.brainage is not None:
+        people = study.brainage.ages["participant_id"].nunique()
+        return f"Regional brain age of {people} {'person' if people == 1 else 'people'}."
+    return _result(study, verdict)
+
+
+def _result(study: StudyInputs, verdict: Verdict | None) -> str:
+    """One sentence that says what came out of the group's maps."""
     if verdict is None:
         reason = next((stage.why for stage in study.stages if stage.name == "glm" and not stage.done), "")
         return "No group statistics were made" + (f": {reason}." if reason else ".")

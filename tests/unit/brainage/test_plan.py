@@ -20,6 +20,8 @@ from plastimap.cli import main
 from plastimap.config import load_config
 from plastimap.paths import Paths
 from plastimap.report.brainage import build_brainage, read_brainage
+from plastimap.report.inputs import StudyInputs
+from plastimap.report.study import build_study
 from plastimap.writing import write_json, write_table
 
 PATHS = Paths("MNI152NLin2009aSym", 1.5, "MTsat")
@@ -140,6 +142,9 @@ def test_the_report_shows_gaps_errors_and_notes(tmp_path: Path, rng: np.random.G
     assert [one.name for one in section.drawn] == ["brainage_gaps", "brainage_age"]
     assert all(len(one.on_page) > 1000 for one in section.drawn)
     assert any("left out" in table.caption for table in section.tables)
+    page = build_study(StudyInputs(brainage=found)).page.html
+    assert '<p class="headline">Regional brain age of 20 people.</p>' in page
+    assert "No group statistics were made." in page
 
 
 def test_vertices_take_the_value_of_their_region() -> None:
