@@ -89,7 +89,7 @@ rule session_to_template:
     log:
         log_of("session_to_template", *SCAN),
     resources:
-        mem_mb=growing(3000),
+        mem_mb=growing(4000),
         runtime=30,
     params:
         code=code("session_to_template"),

@@ -12,7 +12,7 @@ from plastimap.images import Volume, same_grid
 from plastimap.space import posing
 from plastimap.space.groupwise import Settings, deform
 from plastimap.space.sessions import Session, TemplateProblem, prepare
-from plastimap.transforms import Grid, Warp, grid_of, jacobian, resample, world_points
+from plastimap.transforms import Grid, TransformProblem, Warp, grid_of, jacobian, resample, world_points
 
 STRIP_MM = 6.0
 """Room left around the sessions' masks on a template grid that had to be made anew."""
@@ -157,9 +157,11 @@ def register_session(
     weight = _common_weight([fixed, moving], [np.eye(4), start], grid)
     matrix = posing.refine([moving], [start], grid, weight, reference=fixed)[0]
     weight = _common_weight([fixed, moving], [np.eye(4), matrix], grid)
-    warp = deform(
-        [moving], [matrix], Volume(weight, template.affine), settings=settings or Settings(), reference=fixed
-    )[0]
+    shared = Volume(weight, template.affine)
+    try:
+        warp = deform([moving], [matrix], shared, settings=settings or Settings(), reference=fixed)[0]
+    except TransformProblem as problem:
+        raise TemplateProblem(f"the session cannot be matched to the template: {problem}") from problem
     determinant = jacobian(warp)
     _check_folding(determinant, template_mask, "the session")
     return warp, determinant
