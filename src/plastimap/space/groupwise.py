@@ -145,6 +145,9 @@ class _Level:
         self.intensity_sigma = settings.intensity_mm / np.sqrt(8 * np.log(2)) / voxel
         trust = np.ones(len(sessions)) if session_weights is None else np.asarray(session_weights, np.float64)
         self.trust = trust / trust.mean()
+        # A template that stands still may show a scar, or end, where the session does not: what is not compared has no
+        # say in what is next to it. Sessions among themselves show the same beyond the margin, which helps at its edge.
+        self.counts = self.inside if reference is not None else np.ones_like(self.inside)
         self.reference = still
         self.still: list[Array] | None = None
 
@@ -172,8 +175,7 @@ class _Level:
             smooth = self._smooth(target)
             gradients.append(elastic.world_gradient(smooth, self.box[1]) * scale)
             for number, image in enumerate(images):
-                # What is not compared, a scar or what a mask cut off, has no say in what is next to it either.
-                residuals[number].append(self._smooth((target - image) * self.inside) * scale)
+                residuals[number].append(self._smooth((target - image) * self.counts) * scale)
         moved = [
             field + self._solve(gradients, residual, field, trust)
             for field, residual, trust in zip(displacement, residuals, self.trust, strict=True)
