@@ -32,16 +32,11 @@ from scipy import ndimage
 from stats_simulation import finish, parser
 
 from plastimap.stats._fields import neighbours, tfce
+from plastimap.stats.exchange import exchange, permutation_scheme
 from plastimap.stats.glm import fit_glm
 from plastimap.stats.mixed import fit_mixed
 from plastimap.stats.reml import estimate_covariance, pooled_products, visit_components
-from plastimap.stats.resampling import (
-    Search,
-    exchange,
-    height_distributions,
-    permutation_scheme,
-    search_lattice,
-)
+from plastimap.stats.resampling import Search, height_distributions, search_lattice
 
 Row = dict[str, Any]
 

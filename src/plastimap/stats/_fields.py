@@ -1,4 +1,4 @@
-"""Compiled core of :mod:`plastimap.stats.resampling`: clusters and cluster enhancement on a lattice of voxels."""
+"""Compiled core of resampling: statistics of exchanged data; clusters and their enhancement on a lattice of voxels."""
 
 from __future__ import annotations
 

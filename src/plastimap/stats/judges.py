@@ -9,23 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.stats.clusters import Judge, RandomField
-from plastimap.stats.fitted import FittedModel, Inference, Place, TestMaps
-from plastimap.stats.glm import GlmFit
-from plastimap.stats.problems import StatsProblem
-from plastimap.stats.resampling import (
+from plastimap.stats.exchange import (
     Exchange,
-    Nulls,
-    Resampled,
-    Search,
     UnequalExchange,
     exchange,
     exchange_unequal,
     exchanged_images,
+    permutation_scheme,
+    sign_scheme,
+)
+from plastimap.stats.fitted import FittedModel, Inference, Place, TestMaps
+from plastimap.stats.glm import GlmFit
+from plastimap.stats.problems import StatsProblem
+from plastimap.stats.resampling import (
+    Nulls,
+    Resampled,
+    Search,
     height_distributions,
     null_distributions,
-    permutation_scheme,
     search_lattice,
-    sign_scheme,
 )
 from plastimap.stats.sandwich import SandwichFit
 from plastimap.stats.wild import bootstrap_images, wild_bootstrap

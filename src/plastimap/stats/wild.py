@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.stats.resampling import BATCH_BYTES, split_design
+from plastimap.stats.exchange import BATCH_BYTES, split_design
 from plastimap.stats.sandwich import SandwichFit, correct_residuals, effective_dof, leverage_roots
 from plastimap.stats.tails import t_at_dof_fast
 

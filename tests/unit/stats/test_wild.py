@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from plastimap.stats.resampling import sign_scheme
+from plastimap.stats.exchange import sign_scheme
 from plastimap.stats.sandwich import fit_sandwich
 from plastimap.stats.tails import t_at_dof_fast
 from plastimap.stats.wild import bootstrap_images, wild_bootstrap
