@@ -18,6 +18,7 @@ rule segment:
         runtime=30,
     params:
         code=code("segment"),
+        contents=study.contents,
         contrast=paths.contrast,
         brain_mask=study.config["anat"]["brain_mask"],
     script:

@@ -17,6 +17,7 @@ rule behaviour:
         runtime=10,
     params:
         code=code("behaviour"),
+        contents=study.contents,
         settings=study.config["behaviour"],
         labels=study.label_columns,
         days=study.days,

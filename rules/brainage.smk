@@ -15,6 +15,7 @@ if study.brainage.from_maps:
             runtime=5,
         params:
             code=code("brainage_parcels"),
+            contents=study.contents,
             maps=study.config["brainage"]["maps"],
         script:
             "../scripts/brainage_parcels.py"
@@ -39,6 +40,7 @@ if study.brainage.from_maps:
             runtime=5,
         params:
             code=code("brainage_means"),
+            contents=study.contents,
             maps=study.config["brainage"]["maps"],
             subject=study.subject_of,
             session=study.session_of,
@@ -61,6 +63,7 @@ if study.brainage.from_maps:
             runtime=5,
         params:
             code=code("brainage_table"),
+            contents=study.contents,
         script:
             "../scripts/brainage_table.py"
 
@@ -84,6 +87,7 @@ if study.config["brainage"]["training"]:
             runtime=120,
         params:
             code=code("brainage_train"),
+            contents=study.contents,
             settings=study.brainage.training_settings,
             data=study.config["brainage"]["training_data"],
             licence=study.config["brainage"]["training_licence"],
@@ -112,6 +116,7 @@ rule brainage_apply:
         runtime=15,
     params:
         code=code("brainage_apply"),
+        contents=study.contents,
     script:
         "../scripts/brainage_apply.py"
 
@@ -154,5 +159,6 @@ if study.brainage.on_surface:
             runtime=30,
         params:
             code=code("brainage_surfaces"),
+            contents=study.contents,
         script:
             "../scripts/brainage_surfaces.py"

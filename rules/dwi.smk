@@ -18,6 +18,7 @@ rule dwi:
         runtime=60,
     params:
         code=code("dwi"),
+        contents=study.contents,
         settings=study.settings("dwi"),
         protocol=study.dwi_protocol,
         field=study.dwi_field_settings,

@@ -18,6 +18,7 @@ rule group_masks:
         runtime=30,
     params:
         code=code("group_masks"),
+        contents=study.contents,
         thresholds=study.config["masks"],
         rois=study.config["rois"],
         space=study.config["space"],
@@ -51,6 +52,7 @@ rule glm:
         runtime=60,
     params:
         code=code("glm"),
+        contents=study.contents,
         labels=study.glm_scans,
         model=study.config["model"],
         inference=study.config["inference"],

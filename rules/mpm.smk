@@ -25,6 +25,7 @@ for kind in study.mpm_kinds:
             runtime=60,
         params:
             code=code("mpm"),
+            contents=study.contents,
             maps=kind.members,
             protocol=study.protocol,
             settings=study.settings("mpm"),

@@ -19,6 +19,7 @@ rule person_template:
         runtime=120,
     params:
         code=code("person_template"),
+        contents=study.contents,
         contrast=paths.contrast,
         members=study.members_of,
     script:
@@ -43,6 +44,7 @@ rule study_template:
         runtime=600,
     params:
         code=code("study_template"),
+        contents=study.contents,
         space=study.config["space"],
     script:
         "../scripts/study_template.py"
@@ -69,6 +71,7 @@ rule person_to_target:
         runtime=60,
     params:
         code=code("person_to_target"),
+        contents=study.contents,
         space=study.config["space"],
     script:
         "../scripts/person_to_target.py"
@@ -93,6 +96,7 @@ rule session_to_template:
         runtime=30,
     params:
         code=code("session_to_template"),
+        contents=study.contents,
         contrast=paths.contrast,
     script:
         "../scripts/session_to_template.py"
@@ -131,6 +135,7 @@ for kind in study.target_kinds:
             runtime=20,
         params:
             code=code("to_target"),
+            contents=study.contents,
             maps=kind.members,
             space=study.config["space"],
         script:

@@ -34,6 +34,7 @@ rule cohort:
         runtime=10,
     params:
         code=code("cohort"),
+        contents=study.contents,
         days=study.days,
         labels=study.label_columns,
     script:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import pandas as pd
 import pytest
 import yaml
@@ -91,6 +93,30 @@ def test_another_kernel_reruns_smoothing_and_what_follows_only(run: Run) -> None
     assert set(jobs(said)) <= {"smooth", "glm", "families", "study_report", "all"}
     assert jobs(said)["smooth"] == 12
     run("--dry-run")  # leaves the configuration as it was
+
+
+def test_a_file_replaced_by_an_older_one_counts_as_new(run: Run) -> None:
+    """As ``cp -p``, ``rsync -a`` and archives leave it: no time tells."""
+    echo = next(run.raw.glob("sub-01/ses-01/anat/*echo-1*MPM.nii.gz"))
+    table = run.raw / "participants.tsv"
+    before = {file: (file.read_bytes(), file.stat()) for file in (echo, table)}
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(before[echo][0]))
+    echo.write_bytes(gzip.compress(nib.Nifti1Image(image.get_fdata() * 2, image.affine).to_bytes()))
+    try:
+        os.utime(echo, (1.5e9, 1.5e9))
+        code, said = run("--dry-run")
+        assert (code, jobs(said)["mpm"]) == (0, 1)
+        people = pd.read_csv(table, sep="\t")
+        people.assign(age=people["age"] + 1).to_csv(table, sep="\t", index=False)
+        os.utime(table, (1.5e9, 1.5e9))
+        code, said = run("--dry-run")
+        assert (code, jobs(said)["cohort"], jobs(said)["person_report"]) == (0, 1, 6)
+    finally:
+        for file, (content, about) in before.items():
+            file.write_bytes(content)
+            os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    code, said = run("--dry-run")
+    assert "Nothing to be done" in said
 
 
 def test_a_session_that_joins_reruns_that_person_and_the_group_only(run: Run) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any
 
 from plastimap.bids.fields import Field, find_field
+from plastimap.bids.masks import Masks
 from plastimap.bids.rows import Row
 from plastimap.paths import ANALYSED_TISSUES, DWI_MAPS, scan_subject
 from plastimap.planning.available import Available
+from plastimap.planning.contents import content_of
 from plastimap.planning.scans import Scan, Wildcards
 
 
@@ -90,11 +91,7 @@ class ScanInputs(Available):
 
     def mask_files(self, wildcards: Wildcards) -> list[str]:
         """A brain mask that the user gave, among the derivatives or beside the raw images, or nothing."""
-        scan = self.scan_of(wildcards)
-        given = scan.external("mask", "native")
-        if given or not self.config["bids_dir"]:
-            return [given] if given else []
-        return self._beside(self.config["bids_dir"], scan.label, "desc-brain_mask.nii")[:1]
+        return self.drawn.brain(self.scan_of(wildcards).label)
 
     def scan_lesion_files(self, wildcards: Wildcards) -> list[str]:
         """Lesion masks of a scan, or nothing."""
@@ -113,22 +110,13 @@ class ScanInputs(Available):
 
     def lesions_of(self, label: str) -> list[str]:
         """Lesion masks of a scan: ``*_label-lesion_mask`` or ``_roi`` in the dataset or among the derivatives."""
-        folders = [folder for folder in (self.config["bids_dir"], *self.config["derivatives"]) if folder]
-        words = ("label-lesion_mask.nii", "label-lesion_roi.nii")
-        return sorted(file for folder in folders for word in words for file in self._beside(folder, label, word))
-
-    def _beside(self, root: str, label: str, word: str) -> list[str]:
-        """Files of a scan in its folder ``anat`` below a root, with a word in their names."""
-        folder = os.path.join(root, *label.split("_"), "anat")  # noqa: PTH118, Path is slow for thousands of scans
-        if folder not in self._listings:
-            self._listings[folder] = sorted(os.listdir(folder)) if os.path.isdir(folder) else []  # noqa: PTH112, PTH208
-        names = (name for name in self._listings[folder] if name.startswith(f"{label}_"))
-        return [f"{folder}/{name}" for name in names if word in name.removeprefix(f"{label}_")]
+        return self.drawn.lesions(label)
 
     @cached_property
-    def _listings(self) -> dict[str, list[str]]:
-        """Names in the folders that were asked for: each is read once."""
-        return {}
+    def drawn(self) -> Masks:
+        """The masks that people have drawn."""
+        scans = {scan.label: scan.rows for scan in self.in_space}
+        return Masks(self.config["bids_dir"], self.config["derivatives"], scans)
 
     def smooth_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
         """Warped maps and tissues of a scan that are smoothed."""
@@ -152,6 +140,15 @@ class ScanInputs(Available):
             return found if len(found) > 1 else found[0]
 
         return files
+
+    def contents(self, _: Wildcards, input: Iterable[str]) -> list[str]:  # noqa: A002, Snakemake goes by the name
+        """What the files of a job that come from outside hold: one that is replaced by an older one counts as new."""
+        return [self._content(file) for file in input if file.startswith("/")]
+
+    @cached_property
+    def _content(self) -> Callable[[str], str]:
+        """Each file is looked at once, however many jobs read it."""
+        return cache(content_of)
 
     def settings(self, stage: str) -> dict[str, Any]:
         """Settings of a stage that its maps depend on: not which of them go on to the group level."""
