@@ -37,6 +37,7 @@ def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
     problems: list[Problem] = []
     current = _set_aside(rows, lambda row: row.part not in (None, "mag"), "phase image; magnitudes are used")
     steps: tuple[Callable[[list[Row]], Chosen], ...] = (
+        choose_files,
         lambda some: choose_runs(some, repeated_runs=repeated_runs),
         weight,
         choose_acquisitions,
@@ -46,7 +47,7 @@ def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
     for step in steps:
         current, found = step(current)
         problems += found
-    return _without_idle_fields(current), problems
+    return _without_idle_fields(current), problems + _unlike_sessions(current)
 
 
 def _without_idle_fields(rows: list[Row]) -> list[Row]:
@@ -54,6 +55,17 @@ def _without_idle_fields(rows: list[Row]) -> list[Row]:
     with_dwi = {row.scan for row in rows if row.used and row.suffix == "dwi"}
     idle = [row.path for row in rows if row.suffix in FIELD_SUFFIXES and row.scan not in with_dwi]
     return _drop(rows, dict.fromkeys(idle, "field of no diffusion series"))
+
+
+def choose_files(rows: Sequence[Row]) -> Chosen:
+    """Of one image that lies there packed and unpacked (``.nii.gz``, ``.nii``) keep the packed one."""
+    return _keep_first(
+        rows,
+        lambda row: row.path.removesuffix(".gz"),
+        lambda row: (not row.path.endswith(".gz"),),
+        "files of one image",
+        label=lambda row: row.path.rpartition("/")[2],
+    )
 
 
 def choose_runs(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
@@ -128,14 +140,42 @@ def _names_of_angles(angles: Sequence[float], *, has_mt: bool) -> dict[float, st
 
 
 def choose_acquisitions(rows: Sequence[Row]) -> Chosen:
-    """Of several acquisitions of one kind (another ``acq-`` label) keep the first by name."""
+    """Of several images of one kind (another ``acq-``, ``ce-`` or ``rec-``) keep the first by name.
+
+    Those without a contrast agent come first. Of the echoes of a T1-weighted image the first counts.
+    """
 
     def kind(row: Row) -> Hashable:
         if row.suffix in MPM_SUFFIXES and row.weighting:
             return row.scan, "MPM", row.weighting
         return (row.scan, row.suffix) if row.suffix == "T1w" else None
 
-    return _keep_first(rows, kind, lambda row: (row.acq or "", row.suffix), "acquisitions of one kind")
+    def rank(row: Row) -> tuple[object, ...]:
+        echo = (row.echo or 0) if row.suffix == "T1w" else 0
+        return row.ce or "", row.acq or "", row.rec or "", echo, row.suffix
+
+    return _keep_first(rows, kind, rank, "acquisitions of one kind")
+
+
+def _unlike_sessions(rows: Sequence[Row]) -> list[Problem]:
+    """Tell of people whose T1-weighted images are of another kind in another session: that looks like change."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row.used and row.suffix == "T1w":
+            found.setdefault(row.participant_id, {}).setdefault(_label(row, ("acq", "ce", "rec")), row)
+    why = "what differs between the images would count as change of the person"
+    remedy = "keep one kind in all sessions (move others to sourcedata/), or leave the session out (exclude)"
+    return [
+        Problem(
+            next(iter(kinds.values())).path,
+            f"T1-weighted images of several kinds: {', '.join(kinds)}",
+            why,
+            remedy,
+            "notice",
+        )
+        for kinds in found.values()
+        if len(kinds) > 1
+    ]
 
 
 def choose_dwi(rows: Sequence[Row]) -> Chosen:
@@ -182,9 +222,15 @@ def _scan_of(suffixes: Sequence[str]) -> Callable[[Row], Hashable]:
 
 
 def _keep_first(
-    rows: Sequence[Row], key: Callable[[Row], Hashable], rank: Callable[[Row], tuple[object, ...]], kind: str
+    rows: Sequence[Row],
+    key: Callable[[Row], Hashable],
+    rank: Callable[[Row], tuple[object, ...]],
+    kind: str,
+    *,
+    label: Callable[[Row], str] | None = None,
 ) -> Chosen:
     """In each group keep the rows of the least rank, and say what else there was."""
+    name = label or _label
     drop: dict[str, str] = {}
     problems: list[Problem] = []
     for group in _groups(rows, key):
@@ -193,29 +239,32 @@ def _keep_first(
             continue
         kept = next(row for row in group if rank(row) == ranks[0])
         others = [row for row in group if rank(row) != ranks[0]]
-        names = ", ".join(dict.fromkeys(_label(row) for row in others))
-        why = f"one scan takes one; {_label(kept)} counts, left out: {names}"
+        names = ", ".join(dict.fromkeys(name(row) for row in others))
+        why = f"one scan takes one; {name(kept)} counts, left out: {names}"
         remedy = "nothing, or move what should not count to sourcedata/"
         problems.append(Problem(kept.path, f"several {kind}", why, remedy, "notice"))
-        drop |= {row.path: f"{_label(kept)} counts" for row in others}
+        drop |= {row.path: f"{name(kept)} counts" for row in others}
     return _drop(rows, drop), problems
 
 
-def _label(row: Row) -> str:
-    entities = {"acq": row.acq, "dir": row.dir, "run": row.run}
-    named = [f"{key}-{value}" for key, value in entities.items() if value is not None]
+def _label(row: Row, keys: Sequence[str] = ("acq", "ce", "rec", "dir", "run")) -> str:
+    """Entities of a row that tell it from others of its scan, and its suffix."""
+    if row.suffix == "T1w":
+        keys = (*keys, "echo")
+    named = [f"{key}-{getattr(row, key)}" for key in dict.fromkeys(keys) if getattr(row, key) is not None]
     return "_".join([*named, row.suffix])
 
 
 def _acquisition(row: Row) -> Hashable:
     """Give what repeated runs have in common; None for rows that are no images of a scan."""
     if row.suffix in MPM_SUFFIXES:
-        return row.scan, row.suffix, row.acq, row.mt, row.flip, row.flip_angle_deg if row.flip is None else None
+        angle = row.flip_angle_deg if row.flip is None else None
+        return row.scan, row.suffix, row.acq, row.ce, row.rec, row.mt, row.flip, angle
     if row.suffix in (*B1_SUFFIXES, RECEIVE_SUFFIX):
         # The volumes of a B1 acquisition (AFI's two TRs, EPI's echoes) are repeated together.
         return row.scan, row.suffix
     if row.suffix in ("dwi", "T1w"):
-        return row.scan, row.suffix, row.acq, row.dir
+        return row.scan, row.suffix, row.acq, row.ce, row.rec, row.dir
     return None
 
 

@@ -68,6 +68,8 @@ def _row(dataset: Dataset, file: DataFile) -> Row | None:
     return Row(
         **common,
         **_timing(dataset, file, metadata),
+        ce=name.get("ce"),
+        rec=name.get("rec"),
         dir=name.get("dir"),
         echo=name.index("echo"),
         flip=name.index("flip"),

@@ -46,7 +46,7 @@ class Row:
         Absolute path.
     datatype, suffix : str
         ``anat``, ``dwi``, ``fmap``, ``beh``; ``MPM``, ``dwi`` …
-    task, acq, dir, part : str or None
+    task, acq, ce, rec, dir, part : str or None
         Entities of the name.
     run, echo, flip : int or None
         Entities of the name.
@@ -98,6 +98,8 @@ class Row:
     tissue: str | None = None
     task: str | None = None
     acq: str | None = None
+    ce: str | None = None
+    rec: str | None = None
     dir: str | None = None
     run: int | None = None
     echo: int | None = None

@@ -123,3 +123,51 @@ def test_a_t1_weighted_image_is_not_the_t1_weighting():
     chosen, notices = used([mpm(6, "off", acq="a"), mpm(21, "off", acq="a"), t1w])
     assert len(chosen) == 3
     assert not notices
+
+
+def t1w(name="", *, session="01", ending=".nii.gz", **entities):
+    path = f"/d/ses-{session}/sub-01_{name}T1w{ending}"
+    return Row(participant_id="sub-01", session=session, path=path, datatype="anat", suffix="T1w", **entities)
+
+
+def test_one_t1_weighted_image_counts_and_the_others_are_told():
+    plain, agent = t1w(), t1w("ce-gad_", ce="gad")
+    for others in (
+        agent,
+        t1w("rec-norm_", rec="norm"),
+        t1w("acq-fast_", acq="fast"),
+        t1w("ce-a_acq-a_", ce="a", acq="a"),
+    ):
+        chosen, (notice,) = used([others, plain])
+        assert chosen == [plain]
+        assert others.path.rpartition("sub-01_")[2].removesuffix(".nii.gz").split("_")[0] in notice.why
+    echoes = [t1w(f"echo-{n}_", echo=n) for n in (2, 1, 3)]
+    chosen, (notice,) = used(echoes)
+    assert [row.echo for row in chosen] == [1]
+    assert "echo-2_T1w, echo-3_T1w" in notice.why
+
+
+def test_sessions_with_images_of_different_kinds_are_told():
+    """With a contrast agent in one session only, every vessel would have grown."""
+    chosen, notices = used([t1w(), t1w("ce-gad_", ce="gad", session="02")])
+    assert len(chosen) == 2
+    assert [notice.what for notice in notices] == ["T1-weighted images of several kinds: T1w, ce-gad_T1w"]
+    _, notices = used([t1w("run-1_", run=1), t1w("run-2_", run=2, session="02")])
+    assert not notices
+
+
+def test_of_one_image_packed_and_unpacked_the_packed_one_counts():
+    chosen, (notice,) = used([t1w(ending=".nii"), t1w()])
+    assert [row.path for row in chosen] == ["/d/ses-01/sub-01_T1w.nii.gz"]
+    assert "sub-01_T1w.nii" in notice.why
+    whole = [mpm(angle, "off", echo) for angle in (6, 21) for echo in (1, 2)]
+    twin = replace(whole[0], path=whole[0].path.removesuffix(".gz"))
+    chosen, notices = used([*whole, twin])
+    assert ([row.path for row in chosen], len(notices)) == ([row.path for row in whole], 1)
+
+
+def test_reconstructions_of_one_acquisition_do_not_mix():
+    rows = [replace(mpm(6, "off", echo), rec=rec, path=f"/d/{rec}{echo}") for rec in ("a", "b") for echo in (1, 2)]
+    chosen, notices = used(rows)
+    assert [row.rec for row in chosen] == ["a", "a"]
+    assert len(notices) == 1
