@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plastimap.bids import checks
-from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, wants
+from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, behaviour_files, wants
 from plastimap.bids.problems import Problem, errors, unique_problems
 from plastimap.cohort import CURVE_PARAMETERS
 
@@ -36,7 +36,7 @@ def check_study(
         Errors first.
     """
     manifest, problems = checks.check_study(config, config_problems=[*config_problems, *_place_problems(config)])
-    problems = unique_problems(problems, _brace_problems(manifest))
+    problems = unique_problems(problems, _brace_problems(manifest), _behaviour_problems(manifest, config, problems))
     if errors(problems) or not wants(config, "glm") or len(manifest.people) < MIN_PARTICIPANTS:
         return manifest, problems
     return manifest, unique_problems(problems, _model_problems(manifest, config))
@@ -54,6 +54,31 @@ def _brace_problems(manifest: Manifest) -> list[Problem]:
     folders = sorted({os.path.dirname(row.path) for row in manifest.used if "{" in row.path or "}" in row.path})  # noqa: PTH120
     why, remedy = "the workflow takes {…} for a place to fill in", "rename the folder, or give a link without braces"
     return [Problem(folder, "the path has braces in it", why, remedy) for folder in folders[:1]]
+
+
+def _behaviour_problems(manifest: Manifest, config: Mapping[str, Any], known: Sequence[Problem]) -> list[Problem]:
+    """What the job that reads behaviour tables would stumble over; nothing of files that cannot be read at all."""
+    if not wants(config, "behaviour"):
+        return []
+    broken = {problem.file for problem in errors(known)}
+    files = [file for file in behaviour_files(manifest, config) if os.path.isfile(file)]  # noqa: PTH113
+    files = [file for file in files if manifest.file_label(file) not in broken]
+    if not files:
+        return []
+    from plastimap.behaviour.check import table_problems
+
+    days = {row.scan: row.day for row in manifest.used if row.day is not None}
+    found = table_problems(files, config["behaviour"]["outcomes"], days=days)
+    why = "the learning curves cannot be fitted"
+    return [_behaviour_problem(manifest, text, files, why) for text in found]
+
+
+def _behaviour_problem(manifest: Manifest, text: str, files: Sequence[str], why: str) -> Problem:
+    """Take file, cause and remedy out of one message."""
+    file = next((one for one in files if text.startswith(f"{one}: ")), None)
+    what, _, remedy = text.removeprefix(f"{file}: ").partition("; ")
+    place = manifest.file_label(file) if file else "behaviour tables"
+    return Problem(place, what, why, remedy or "correct the table")
 
 
 def _model_problems(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]:

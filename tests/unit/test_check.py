@@ -59,3 +59,13 @@ def test_tiv_needs_an_image_to_segment(builder: Builder, tmp_path: Path) -> None
 def test_a_study_without_group_level_needs_no_tiv(builder: Builder, tmp_path: Path) -> None:
     builder.study(4, ["ses-01", "ses-02"], "dwi")
     assert problems_of(builder, tmp_path / "out") == []
+
+
+def test_behaviour_tables_are_read_before_the_first_job(builder: Builder, tmp_path: Path) -> None:
+    builder.study(4, ["ses-01", "ses-02"], "mpm")
+    builder.table("behaviour.tsv", "participant_id day csr_percent", "sub-01 0 40,5", "sub-02 0 40")
+    (found,) = problems_of(builder, tmp_path / "out")
+    assert "'40,5' in column csr_percent of sub-01" in found
+    builder.table("behaviour.tsv", "participant_id day csr_percent", "sub-01 0 40.5", "sub-02 0 140")
+    (found,) = problems_of(builder, tmp_path / "out")
+    assert found == "sub-02: csr_percent 140 lies beyond its limits"

@@ -123,15 +123,15 @@ def _tidy_one(frame: pd.DataFrame, outcomes: Sequence[str], days: Mapping[str, f
     table = frame.assign(day=_days(frame, days, source))
     if "side" not in table.columns:
         table["side"] = BOTH
-    table["side"] = table["side"].fillna(BOTH).str.lower().replace(SIDES)
+    table["side"] = table["side"].fillna(BOTH).str.strip().str.lower().replace(SIDES)
     if set(RESPONSE_COLUMNS) <= set(table.columns):
         table = _scored(table, source)
     present = [outcome for outcome in outcomes if outcome in table.columns]
     if not present:
         columns = ", ".join(map(str, frame.columns))
         raise BehaviourProblem(f"{source}: none of the outcomes {', '.join(outcomes)} among the columns {columns}")
+    table = table.assign(**{outcome: _numbers(table, outcome, source) for outcome in present})
     long = table.melt(["participant_id", "day", "side"], present, var_name="outcome", value_name="value")
-    long["value"] = _numbers(long["value"], source)
     return long.dropna(subset=["value"])
 
 
@@ -139,24 +139,37 @@ def _days(frame: pd.DataFrame, days: Mapping[str, float], source: str) -> pd.Ser
     import pandas as pd
 
     if "day" in frame.columns:
-        found = _numbers(frame["day"], source)
+        found = _numbers(frame, "day", source)
     else:
         sessions = frame["session_id"] if "session_id" in frame.columns else [""] * len(frame)
         visits = zip(frame["participant_id"], sessions, strict=True)
         labels = [f"{who}_{visit}" if visit else str(who) for who, visit in visits]
         found = pd.Series([days.get(label, math.nan) for label in labels], index=frame.index, dtype=float)
     if found.isna().any():
-        raise BehaviourProblem(f"{source}: the day of some rows is not known; add a column day (days since baseline)")
+        whose = ", ".join(sorted({_scan_label(row) for _, row in frame[found.isna()].iterrows()}))
+        raise BehaviourProblem(
+            f"{source}: the day of {whose} is not known; add a column day (days since baseline), or correct session_id"
+        )
     return found
 
 
-def _numbers(values: pd.Series, source: str) -> pd.Series:
+def _scan_label(row: pd.Series) -> str:
+    session = row.get("session_id")
+    return f"{row['participant_id']}_{session}" if isinstance(session, str) and session else str(row["participant_id"])
+
+
+def _numbers(frame: pd.DataFrame, column: str, source: str) -> pd.Series:
     import pandas as pd
 
+    values = frame[column]
     numbers = pd.to_numeric(values, errors="coerce")
-    wrong = values[numbers.isna() & values.notna()]
+    wrong = frame[numbers.isna() & values.notna()]
     if len(wrong):
-        raise BehaviourProblem(f"{source}: '{wrong.iloc[0]}' in column {values.name} is no number (missing is n/a)")
+        first = wrong.iloc[0]
+        where = f"in column {column} of {first['participant_id']}"
+        raise BehaviourProblem(
+            f"{source}: '{first[column]}' {where} is no number; decimals have a point, missing is n/a"
+        )
     return numbers.astype(float)
 
 

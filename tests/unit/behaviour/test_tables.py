@@ -39,7 +39,7 @@ def test_days_of_the_sessions(tmp_path: Path) -> None:
     file = write(tmp_path / "sub-01_ses-02_task-dance_beh.tsv", "csr_percent\n44\n")
     frame = read(file)
     assert tidy([frame], outcomes=OUTCOMES, days={"sub-01_ses-02": 28.0})["day"].tolist() == [28]
-    with pytest.raises(BehaviourProblem, match="day of some rows"):
+    with pytest.raises(BehaviourProblem, match="day of sub-01_ses-02 is not known"):
         tidy([frame], outcomes=OUTCOMES)
 
 
@@ -94,3 +94,10 @@ def test_input_stays_as_it_was() -> None:
 
 def test_nothing_gives_an_empty_table() -> None:
     assert tidy([], outcomes=OUTCOMES).empty
+
+
+def test_a_side_with_blanks_is_that_side() -> None:
+    frame = pd.DataFrame(
+        {"participant_id": ["sub-01"] * 2, "day": [0, 7], "side": ["Left ", " l"], "csr_percent": [1.0, 2]}
+    )
+    assert set(tidy([frame], outcomes=OUTCOMES)["side"]) == {"left"}
