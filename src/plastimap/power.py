@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plastimap.arguments import count, finite, positive, seed, whole
 from plastimap.paths import ANALYSED_TISSUES, Paths
 from plastimap.problems import EXIT_PROBLEMS
+
+SMALLEST_GROUP = 2
+"""People of a group, of whom a variance can be told."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +32,14 @@ def add_commands(commands: Any) -> None:
     power.add_argument("--tissue", required=True, choices=ANALYSED_TISSUES)
     power.add_argument("--test", required=True, help='contrast; its left groups get the effect: "SCI > CON"')
     power.add_argument("--term", default="linear", help="linear (default), quadratic, piece1 …, level")
-    power.add_argument("--percent", type=float, required=True, help="change over the study in percent of the mean")
-    power.add_argument("--centre", type=float, nargs=3, required=True, metavar="MM", help="of the region, in mm")
-    power.add_argument("--radius", type=float, default=8.0, help="of the region, in mm (default: 8)")
-    power.add_argument("--sizes", type=int, nargs="+", default=[8, 12, 16, 24, 32], help="people per group")
-    power.add_argument("--rounds", type=int, default=50, help="simulated studies per size (default: 50)")
-    power.add_argument("--seed", type=int, default=1)
+    power.add_argument("--percent", type=finite, required=True, help="change over the study in percent of the mean")
+    power.add_argument("--centre", type=finite, nargs=3, required=True, metavar="MM", help="of the region, in mm")
+    power.add_argument("--radius", type=positive, default=8.0, help="of the region, in mm (default: 8)")
+    power.add_argument(
+        "--sizes", type=whole(SMALLEST_GROUP), nargs="+", default=[8, 12, 16, 24, 32], help="people per group"
+    )
+    power.add_argument("--rounds", type=count, default=50, help="simulated studies per size (default: 50)")
+    power.add_argument("--seed", type=seed, default=1)
     power.set_defaults(command=_power)
 
 
@@ -54,15 +61,23 @@ def _power(options: argparse.Namespace) -> int:
         return EXIT_PROBLEMS
     print(file=sys.stderr)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-    file = place / f"group/power_{options.map}_{options.tissue}.tsv"
+    file = place / "group" / f"{_question(options)}.tsv"
     write_table(file, table)
     title = f"{options.map} in {options.tissue}, {options.term}: {options.percent:g} % ({options.test})"
     figure = power_figure(table, title=title)
     for ending, content in ((".svg", to_svg(figure)), (".png", to_png(figure))):
-        with replacing(file.with_suffix(ending)) as beside:
+        with replacing(file.with_name(file.stem + ending)) as beside:
             beside.write_bytes(content)
     print(f"table: {file}, figure beside it")
     return 0
+
+
+def _question(options: argparse.Namespace) -> str:
+    """Name of the results, by everything that was asked: another question replaces no answer."""
+    where = "_".join(f"{value:g}" for value in options.centre)
+    effect = f"{options.term}_{options.percent:g}pct_at_{where}_r{options.radius:g}_seed{options.seed}"
+    test = re.sub(r"[^A-Za-z0-9]+", "-", options.test.replace("<", " below ").replace(">", " above ")).strip("-")
+    return f"power_{options.map}_{options.tissue}_{test}_{effect}"
 
 
 def _power_table(study: Study, place: Path, options: argparse.Namespace) -> pd.DataFrame:
