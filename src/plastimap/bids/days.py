@@ -17,6 +17,7 @@ from plastimap.bids.index import DataFile, Dataset
 from plastimap.bids.problems import Problem
 from plastimap.bids.rows import Row
 from plastimap.bids.tables import number, read_table
+from plastimap.bids.words import enumeration
 
 DAY_COLUMNS = ("day", "days")
 
@@ -67,6 +68,7 @@ def add_days(
         elif len(labels) > 1:
             problems.append(_unknown(person, wanted, sources, longitudinal=longitudinal))
     problems += _odd_days(known, sessions, longitudinal=longitudinal)
+    problems += _not_there(dataset, known) + _single_visits(sessions, longitudinal=longitudinal)
     return [_with_day(row, known, single=len(labels) == 1) for row in rows], problems
 
 
@@ -181,9 +183,44 @@ def _odd_days(
             severity = "error" if longitudinal and len(set(values)) == 1 else "notice"
             why = "change over time cannot tell them apart"
             problems.append(Problem(person, what, why, f"correct the days ({source})", severity))
+        numbered = sorted((label for label in mine if label.isdecimal()), key=int)
+        if len(numbered) > 1 and days[numbered[0]] > days[numbered[-1]]:
+            what = "days run against the sessions: " + ", ".join(f"ses-{label} {days[label]:g}" for label in numbered)
+            why = "if the days are wrong, loss counts as growth"
+            problems.append(Problem(person, what, why, f"nothing, or correct the days ({source})", "notice"))
         if "acq_time" in source and len(labels) > 1 and labels[0] not in days:
             what = f"no time for ses-{labels[0]}, so {min(days, key=lambda label: days[label])!r} counts as day 0"
             why = f"others start at ses-{labels[0]}; this person's baseline is unknown ({source})"
             remedy = f"add ses-{labels[0]} with its acq_time to {person}_sessions.tsv, or a day column"
             problems.append(Problem(person, what, why, remedy, "notice"))
     return problems
+
+
+def _not_there(dataset: Dataset | None, known: Mapping[str, tuple[Days, str]]) -> list[Problem]:
+    """Tell of sessions that a person's table lists and that have no file."""
+    if dataset is None:
+        return []
+    there = {(f"sub-{file.name.get('sub')}", file.name.get("ses")) for file in dataset.files if file.datatype}
+    missing = [
+        f"{person} ses-{label}"
+        for person, (days, source) in known.items()
+        for label in days
+        if "sessions.tsv" in source and (person, label) not in there
+    ]
+    if not missing:
+        return []
+    why = "the table of sessions lists them, and no file of theirs is there"
+    what = f"no data for {enumeration(missing)}"
+    return [Problem("sub-*_sessions.tsv", what, why, "nothing, or fetch their data", "notice")]
+
+
+def _single_visits(sessions: Mapping[str, set[str | None]], *, longitudinal: bool) -> list[Problem]:
+    """Tell of people with one session in a study of several."""
+    single = sorted(person for person, visits in sessions.items() if len(visits) == 1)
+    if not longitudinal or not single or len(single) == len(sessions):
+        return []
+    what, why = (
+        f"one session only: {enumeration(single)}",
+        "change over time takes two; a slope of theirs cannot be told",
+    )
+    return [Problem("sessions", what, why, "nothing, or fetch the other sessions", "notice")]

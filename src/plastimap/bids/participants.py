@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plastimap.bids.problems import Problem
 from plastimap.bids.tables import number, read_table
+from plastimap.bids.words import enumeration
 
 FILE = "participants.tsv"
 
@@ -72,12 +73,12 @@ def check_presence(
     if idle:
         why = "the table lists them, and no file of theirs can be used"
         remedy = "nothing, or fetch their data"
-        problems.append(Problem(FILE, f"no data for {_names(idle)}", why, remedy, "notice"))
+        problems.append(Problem(FILE, f"no data for {enumeration(idle)}", why, remedy, "notice"))
     unlisted = sorted(set(with_data) - listed)
     if unlisted and exists:
         why = "group and covariates come from this table" if needed else "the table should list everybody"
         severity = "error" if needed else "notice"
-        problems.append(Problem(FILE, f"no line for {_names(unlisted)}", why, "add the missing lines", severity))
+        problems.append(Problem(FILE, f"no line for {enumeration(unlisted)}", why, "add the missing lines", severity))
     return problems
 
 
@@ -124,8 +125,9 @@ def check_model_columns(
             continue
         present = [person for person in people if person["participant_id"] in with_data]
         problems += _missing_values(key, str(column), present)
-        if key == "model.covariates":
-            problems += _mixed_values(str(column), present)
+        problems += (
+            _mixed_values(str(column), present) if key == "model.covariates" else _alike_groups(key, column, present)
+        )
     return problems
 
 
@@ -133,9 +135,20 @@ def _missing_values(key: str, column: str, people: Sequence[Participant]) -> lis
     missing = sorted(str(person["participant_id"]) for person in people if person[column] is None)
     if not missing:
         return []
-    what, why = f"no {column} for {_names(missing)}", f"{key} names it, and nobody is dropped in silence"
+    what, why = f"no {column} for {enumeration(missing)}", f"{key} names it, and nobody is dropped in silence"
     remedy = f"fill it in, or leave them out (participants:), or take {column} out of {key}"
     return [Problem(FILE, what, why, remedy)]
+
+
+def _alike_groups(key: str, column: str, people: Sequence[Participant]) -> list[Problem]:
+    """Groups that differ by upper and lower case only: one more group, of those who were mistyped."""
+    spellings: dict[str, set[str]] = {}
+    for person in people:
+        if (text := person[column]) is not None:
+            spellings.setdefault(text.casefold(), set()).add(text)
+    alike = [" and ".join(repr(name) for name in sorted(names)) for names in spellings.values() if len(names) > 1]
+    why = f"{key} names the column, and each spelling would be a group of its own"
+    return [Problem(FILE, f"groups {names} differ by case only", why, "write them alike") for names in alike]
 
 
 def _mixed_values(column: str, people: Sequence[Participant]) -> list[Problem]:
@@ -152,8 +165,3 @@ def _mixed_values(column: str, people: Sequence[Participant]) -> list[Problem]:
     shown = ", ".join(f"{name} {text!r}" for name, text in list(words.items())[:5])
     why = f"a covariate is numbers or categories, not both: {shown}"
     return [Problem(FILE, f"{column} is not a number everywhere", why, "write numbers with a decimal point, no units")]
-
-
-def _names(labels: Sequence[str], shown: int = 12) -> str:
-    rest = f" and {len(labels) - shown} more" if len(labels) > shown else ""
-    return ", ".join(labels[:shown]) + rest

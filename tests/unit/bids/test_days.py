@@ -91,7 +91,7 @@ def test_a_person_whose_baseline_is_not_known_is_told(visits):
         file.unlink()
     known, problems = days(visits)
     assert known["sub-02_ses-02"][0] == 7, "the table knows the first visit, though its data are missing"
-    assert not problems
+    assert [(problem.what, problem.severity) for problem in problems] == [("no data for sub-02 ses-01", "notice")]
     sessions(visits, "sub-02", "ses-02 2026-03-16", "ses-03 2026-04-06")
     known, problems = days(visits)
     assert known["sub-02_ses-02"][0] == 0
@@ -108,3 +108,22 @@ def test_unreadable_times_and_equal_days_are_problems(visits):
         ("days since baseline are unknown", "error"),
         ("two sessions on the same day", "notice"),
     }
+
+
+def test_days_against_the_numbers_of_sessions_are_told(visits):
+    for person in ("sub-01", "sub-02"):
+        sessions(visits, person, "ses-01 84", "ses-02 28", "ses-03 0", columns="session_id day")
+    _, problems = days(visits)
+    assert {problem.file for problem in problems} == {"sub-01", "sub-02"}
+    assert problems[0].what == "days run against the sessions: ses-01 84, ses-02 28, ses-03 0"
+
+
+def test_who_came_once_is_told(visits):
+    for person in ("sub-01", "sub-02"):
+        sessions(visits, person, "ses-01 0", "ses-02 28", "ses-03 84", columns="session_id day")
+    assert not days(visits)[1]
+    for session in ("02", "03"):
+        for file in (visits.root / "sub-02" / f"ses-{session}" / "anat").iterdir():
+            file.unlink()
+    found = {problem.what: problem.severity for problem in days(visits)[1]}
+    assert found == {"no data for sub-02 ses-02, sub-02 ses-03": "notice", "one session only: sub-02": "notice"}

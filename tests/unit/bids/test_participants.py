@@ -57,3 +57,7 @@ def test_presence(needed, severity):
         ("no data for sub-02", "notice"),
         ("no line for sub-03", severity),
     ]
+
+
+def test_groups_that_differ_by_case_only_are_an_error(make):
+    assert check(make, "sub-01 A 30", "sub-02 a 31", "sub-03 B 33")[1] == ["groups 'A' and 'a' differ by case only"]
