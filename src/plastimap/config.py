@@ -204,7 +204,8 @@ def read_yaml(path: str | os.PathLike[str]) -> tuple[Config, list[str]]:
         # A date that no calendar has, a number of thousands of digits.
         raise ConfigError(f"a value cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"it is no YAML: {' '.join(str(error).split())}") from error
+        tab = "; indent by spaces, not by tabs" if "\\t" in str(error) else ""
+        raise ConfigError(f"it is no YAML: {' '.join(str(error).split())}{tab}") from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -338,7 +339,7 @@ def _explained(error: Any) -> Iterator[tuple[Place, str, str, str]]:
         missing = next(key for key in error.validator_value if key not in error.instance)
         yield place, f"{name} has no {missing}", f"wanted: {error.schema.get('description')}", f"add {missing}: …"
         return
-    wanted = error.schema.get("description", error.message)
+    wanted = _wanted(error)
     if error.validator == "enum":
         known = [str(one) for one in error.validator_value]
         close = closest(str(error.instance), known)
@@ -349,6 +350,12 @@ def _explained(error: Any) -> Iterator[tuple[Place, str, str, str]]:
         yield place, f"{name} names something twice", f"it is {_shown(error.instance)}", "name each once"
         return
     yield place, f"{name} is {_shown(error.instance)}", f"wanted: {wanted}", _remedy(error, wanted)
+
+
+def _wanted(error: Any) -> str:
+    """What a value should be, and up to where."""
+    text = error.schema.get("description", error.message)
+    return f"{text}; at most {error.validator_value:g}" if error.validator == "maximum" else text
 
 
 def _inside_list(one: Any, error: Any) -> bool:

@@ -248,3 +248,15 @@ def test_a_broken_section_gives_way_to_the_defaults(bids):
 def test_snakemakes_own_reading_is_checked_too(bids):
     config = {**load_config({"bids_dir": str(bids)})[0], "input": {"repeated_runs": "last", "days": {1: 0}}, 5: 6}
     assert [problem.what for problem in check_config(config)] == ["unknown key '5'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("smoothing: {mpm: {GM: 500}}", "at most 50"),
+        ("report:\n\ttitle: x", "by spaces, not by tabs"),
+    ],
+)
+def test_messages_say_what_would_do(bids, tmp_path, text, told):
+    _, problems = load_config(write(tmp_path, f"bids_dir: {bids}\n{text}\n"))
+    assert any(told in problem.why + problem.remedy for problem in problems)

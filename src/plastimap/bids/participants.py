@@ -78,8 +78,15 @@ def check_presence(
     if unlisted and exists:
         why = "group and covariates come from this table" if needed else "the table should list everybody"
         severity = "error" if needed else "notice"
-        problems.append(Problem(FILE, f"no line for {enumeration(unlisted)}", why, "add the missing lines", severity))
+        problems.append(Problem(FILE, f"no line for {enumeration(unlisted)}", why, _padding(unlisted, idle), severity))
     return problems
+
+
+def _padding(unlisted: Sequence[str], idle: Sequence[str]) -> str:
+    """Remedy for people without a line; spreadsheets take the zeros from 01."""
+    plain = {name.removeprefix("sub-").lstrip("0"): name for name in idle}
+    meant = [(plain[bare], name) for name in unlisted if (bare := name.removeprefix("sub-").lstrip("0")) in plain]
+    return f"write {meant[0][1]} for {meant[0][0]}, and so on" if meant else "add the missing lines"
 
 
 def check_model_columns(

@@ -61,3 +61,10 @@ def test_presence(needed, severity):
 
 def test_groups_that_differ_by_case_only_are_an_error(make):
     assert check(make, "sub-01 A 30", "sub-02 a 31", "sub-03 B 33")[1] == ["groups 'A' and 'a' differ by case only"]
+
+
+def test_labels_that_lost_their_zeros_are_guessed(make):
+    make.table("participants.tsv", "participant_id", "1", "2")
+    people, _ = read_participants(make.root)
+    _, problem = check_presence(people, {"sub-01", "sub-02"}, exists=True, needed=True)
+    assert problem.remedy == "write sub-01 for sub-1, and so on"
