@@ -238,6 +238,12 @@ def test_a_region_has_exactly_one_shape(bids, tmp_path):
     assert len(problems_of(bids, rois=[good[0], good[0]])) == 2
 
 
+@pytest.mark.parametrize(("x", "found"), [(79, 0), (81, 1), (-81, 1), (500, 1)])
+def test_a_sphere_beside_the_brain_is_an_error(bids, x, found):
+    sphere = {"centre": [x, -26, 56], "radius": 6}
+    assert len(problems_of(bids, rois=[{"name": "far", "sphere": sphere}])) == found
+
+
 def test_a_broken_section_gives_way_to_the_defaults(bids):
     usable = usable_config({"bids_dir": str(bids), "stages": 3, "space": {"resolution": 2}, "x": 1})
     assert usable["stages"] == "auto"

@@ -7,19 +7,19 @@ and `unused_because` set, and notices that name what was left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
+from plastimap.bids.picking import Chosen, groups_of, without
+from plastimap.bids.prefer import Preferred, choose_preferred
 from plastimap.bids.problems import Problem
 from plastimap.bids.rows import B1_SUFFIXES, FIELD_SUFFIXES, MPM_SUFFIXES, RECEIVE_SUFFIX, Row
 
 SMALL_FLIP_DEG = 10.0
 """A single spoiled-gradient-echo acquisition at or below this flip angle counts as PD-weighted."""
 
-Chosen = tuple[list[Row], list[Problem]]
 
-
-def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
+def choose(rows: Sequence[Row], *, repeated_runs: str, prefer: Preferred | None = None) -> Chosen:
     """Decide weightings and what counts, in all scans.
 
     Parameters
@@ -29,6 +29,8 @@ def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
     repeated_runs : {"last", "first", "combine"}
         Which run counts when one was repeated; ``combine`` keeps all runs of a scan's MPM acquisitions, where they are
         complete, and the last of everything else.
+    prefer : mapping, optional
+        Which acquisition counts where there are several: ``{"T1w": {"acq": "mprage"}}``.
 
     Returns
     -------
@@ -40,6 +42,7 @@ def choose(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
         choose_files,
         lambda some: choose_runs(some, repeated_runs=repeated_runs),
         weight,
+        lambda some: choose_preferred(some, prefer or {}),
         choose_acquisitions,
         choose_dwi,
         choose_b1,
@@ -54,7 +57,7 @@ def _without_idle_fields(rows: list[Row]) -> list[Row]:
     """Leave field maps out of scans without a diffusion series: they make no scan."""
     with_dwi = {row.scan for row in rows if row.used and row.suffix == "dwi"}
     idle = [row.path for row in rows if row.suffix in FIELD_SUFFIXES and row.scan not in with_dwi]
-    return _drop(rows, dict.fromkeys(idle, "field of no diffusion series"))
+    return without(rows, dict.fromkeys(idle, "field of no diffusion series"))
 
 
 def choose_files(rows: Sequence[Row]) -> Chosen:
@@ -74,7 +77,7 @@ def choose_runs(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
     combined = _complete_repetitions(rows) if repeated_runs == "combine" else set[str]()
     drop: dict[str, str] = {}
     problems: list[Problem] = []
-    for group in _groups(rows, _acquisition):
+    for group in groups_of(rows, _acquisition):
         if group[0].suffix in MPM_SUFFIXES and group[0].scan in combined:
             continue
         runs = sorted({row.run or 0 for row in group})
@@ -90,13 +93,13 @@ def choose_runs(rows: Sequence[Row], *, repeated_runs: str) -> Chosen:
         remedy = "nothing, or set input.repeated_runs, or remove the run that should not count"
         problems.append(Problem(chosen.path, "an acquisition was repeated", why, remedy, "notice"))
         drop |= {row.path: f"repeated: run {kept} counts" for row in group if (row.run or 0) != kept}
-    return _drop(rows, drop), problems
+    return without(rows, drop), problems
 
 
 def _complete_repetitions(rows: Sequence[Row]) -> set[str]:
     """Scans of which every MPM acquisition has the same runs, with as many files in each."""
     found: dict[str, set[tuple[int, ...]]] = {}
-    for group in _groups(rows, _acquisition):
+    for group in groups_of(rows, _acquisition):
         if group[0].suffix in MPM_SUFFIXES:
             runs = [row.run or 0 for row in group]
             counts = {run: runs.count(run) for run in runs}
@@ -111,12 +114,12 @@ def weight(rows: Sequence[Row]) -> Chosen:
     weightings: dict[str, str] = {}
     drop: dict[str, str] = {}
     problems: list[Problem] = []
-    for scan in _groups(rows, lambda row: (row.scan,) if row.suffix in MPM_SUFFIXES else None):
+    for scan in groups_of(rows, lambda row: (row.scan,) if row.suffix in MPM_SUFFIXES else None):
         weightings |= {row.path: "MTw" for row in scan if row.mt == "on"}
-        without = [row for row in scan if row.mt == "off" and row.flip_angle_deg is not None]
-        angles = sorted({row.flip_angle_deg for row in without if row.flip_angle_deg is not None})
+        pulseless = [row for row in scan if row.mt == "off" and row.flip_angle_deg is not None]
+        angles = sorted({row.flip_angle_deg for row in pulseless if row.flip_angle_deg is not None})
         names = _names_of_angles(angles, has_mt=any(row.mt == "on" for row in scan))
-        for row in without:
+        for row in pulseless:
             name = names[row.flip_angle_deg or 0.0]
             if name is not None:
                 weightings[row.path] = name
@@ -125,9 +128,9 @@ def weight(rows: Sequence[Row]) -> Chosen:
         if len(angles) > 2:
             what = f"{len(angles)} flip angles without MT pulse: {', '.join(f'{angle:g}°' for angle in angles)}"
             why = "the smallest counts as PDw, the largest as T1w; those between are left out"
-            problems.append(Problem(without[0].path, what, why, "nothing, or remove what should not count", "notice"))
+            problems.append(Problem(pulseless[0].path, what, why, "nothing, or remove what should not count", "notice"))
     weighted = [replace(row, weighting=weightings.get(row.path)) for row in rows]
-    return _drop(weighted, drop), problems
+    return without(weighted, drop), problems
 
 
 def _names_of_angles(angles: Sequence[float], *, has_mt: bool) -> dict[float, str | None]:
@@ -233,7 +236,7 @@ def _keep_first(
     name = label or _label
     drop: dict[str, str] = {}
     problems: list[Problem] = []
-    for group in _groups(rows, key):
+    for group in groups_of(rows, key):
         ranks = sorted({rank(row) for row in group})  # type: ignore[type-var]
         if len(ranks) < 2:
             continue
@@ -241,10 +244,10 @@ def _keep_first(
         others = [row for row in group if rank(row) != ranks[0]]
         names = ", ".join(dict.fromkeys(name(row) for row in others))
         why = f"one scan takes one; {name(kept)} counts, left out: {names}"
-        remedy = "nothing, or move what should not count to sourcedata/"
+        remedy = "nothing, or set input.prefer, or move what should not count to sourcedata/"
         problems.append(Problem(kept.path, f"several {kind}", why, remedy, "notice"))
         drop |= {row.path: f"{name(kept)} counts" for row in others}
-    return _drop(rows, drop), problems
+    return without(rows, drop), problems
 
 
 def _label(row: Row, keys: Sequence[str] = ("acq", "ce", "rec", "dir", "run")) -> str:
@@ -268,20 +271,5 @@ def _acquisition(row: Row) -> Hashable:
     return None
 
 
-def _groups(rows: Iterable[Row], key: Callable[[Row], Hashable]) -> list[list[Row]]:
-    found: dict[Hashable, list[Row]] = {}
-    for row in rows:
-        if row.used and (name := key(row)) is not None:
-            found.setdefault(name, []).append(row)
-    return list(found.values())
-
-
 def _set_aside(rows: Sequence[Row], condition: Callable[[Row], bool], reason: str) -> list[Row]:
-    return _drop(rows, {row.path: reason for row in rows if condition(row)})
-
-
-def _drop(rows: Sequence[Row], reasons: dict[str, str]) -> list[Row]:
-    return [
-        replace(row, used=False, unused_because=reasons[row.path]) if row.used and row.path in reasons else row
-        for row in rows
-    ]
+    return without(rows, {row.path: reason for row in rows if condition(row)})

@@ -171,3 +171,25 @@ def test_reconstructions_of_one_acquisition_do_not_mix():
     chosen, notices = used(rows)
     assert [row.rec for row in chosen] == ["a", "a"]
     assert len(notices) == 1
+
+
+def test_a_preferred_acquisition_counts_where_it_is():
+    rows = [t1w("acq-fast_", acq="fast"), t1w("acq-mprage_", acq="mprage"), t1w("acq-fast_", session="02", acq="fast")]
+    chosen, problems = choose(rows, repeated_runs="last", prefer={"T1w": {"acq": "mprage"}})
+    assert [row.acq for row in chosen if row.used] == ["mprage", "fast"]
+    assert {problem.what: problem.severity for problem in problems} == {
+        "no T1w with acq-mprage in sub-01_ses-02": "notice",
+        "T1-weighted images of several kinds: acq-mprage_T1w, acq-fast_T1w": "notice",
+    }
+    _, (wrong,) = choose(rows[:1], repeated_runs="last", prefer={"T1w": {"acq": "mprag"}})
+    assert (wrong.what, wrong.severity) == ("no T1w with acq-mprag", "error")
+
+
+def test_a_preference_holds_within_a_weighting_and_for_diffusion():
+    rows = [mpm(angle, "off", acq=acq) for angle in (6, 21) for acq in ("a", "b")]
+    chosen, problems = choose(rows, repeated_runs="last", prefer={"MPM": {"acq": "b"}})
+    assert [(row.acq, row.weighting) for row in chosen if row.used] == [("b", "PDw"), ("b", "T1w")]
+    assert not problems
+    series = [dwi("AP", 30), dwi("PA", 31)]
+    chosen, _ = choose(series, repeated_runs="last", prefer={"dwi": {"dir": "AP"}})
+    assert [row.dir for row in chosen if row.used] == ["AP"]
