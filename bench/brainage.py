@@ -2,10 +2,11 @@
 
     python bench/brainage.py [--data DIR] [--parts …] [--methods …] [--json FILE] [--check]
 
-Real adults of 20 sites (see ``--data``), everything learnt inside folds. Parts: ``random`` (10 folds), ``sites``
-(leave-site-out, with 0, 10 and 20 local controls; the headline), ``volumes`` (thickness and volumes, whole brain, 10
-folds), ``stroke`` (planted lesions and years; power, false positives, recovered effects) and ``training`` (CPU seconds
-of training the graph network with all regions and all members). ``--check`` exits 1 when a wanted figure is missed:
+Real adults of 20 sites (see ``--data``), everything learnt inside folds. Parts: ``random`` (10 folds; judges the
+calibration of sites trained on), ``sites`` (leave-site-out, with 0, 10 and 20 local controls; the headline, and the
+calibration of new sites), ``volumes`` (thickness and volumes, whole brain, 10 folds), ``stroke`` (planted lesions and
+years; power, false positives, recovered effects) and ``training`` (CPU seconds of training the graph network with all
+regions and all members). ``--check`` exits 1 when a wanted figure is missed:
 errors of random folds, intervals, and what the planted strokes show. Everything else is printed.
 
 90 % intervals are to hold 90 ± 3 % of real ages: of everybody, whole brain and mean of regions, for every method, in

@@ -44,7 +44,7 @@ def stroke(table: ParcelTable, method: str, *, seed: int, **options: Any) -> lis
     order = rng.permutation(len(table.people))
     half = len(order) // 2
     training, rest = table.rows(np.sort(order[:half])), table.rows(np.sort(order[half:]))
-    settings = Settings(method=method, calibrate_for="known_sites", **options)  # type: ignore[arg-type]
+    settings = Settings(method=method, **options)  # type: ignore[arg-type]
     model, course = train(training, settings), age_course(training)
     rows: list[dict[str, Any]] = []
     healthy = apply(model, rest)

@@ -63,6 +63,7 @@ if study.brainage.from_maps:
             runtime=5,
         params:
             code=code("brainage_table"),
+            days=study.days,
             contents=study.contents,
         script:
             "../scripts/brainage_table.py"
@@ -144,9 +145,10 @@ rule brainage_statistics:
 if study.brainage.on_surface:
 
     rule brainage_surfaces:
-        """Everybody's regional gaps on fsaverage5: pictures, and GIFTI for other programs."""
+        """Regional gaps of everybody and of groups on fsaverage5: pictures, and GIFTI for other programs."""
         input:
             ages=paths.brainage_ages,
+            people=paths.brainage_people,
             card=study.brainage.card,
             left=study.config["brainage"]["surface_left"],
             right=study.config["brainage"]["surface_right"],

@@ -1,5 +1,6 @@
-"""Regional ages and labels on fsaverage5 → a picture and GIFTI files of every person's gaps."""
+"""Regional ages and labels on fsaverage5 → pictures and GIFTI files of the gaps of every person and group."""
 
+from plastimap.brainage.modelled import groups_of
 from plastimap.brainage.pictures import write_people
 from plastimap.brainage.storage import read_card
 from plastimap.brainage.surface import region_vertices
@@ -10,5 +11,7 @@ with job_log(snakemake.log[0]):
     card, files = read_card(snakemake.input.card), {"L": snakemake.input.left, "R": snakemake.input.right}
     regions = [tuple(region) for region in card["regions"]]
     vertices = region_vertices(files, card["parcels"], regions)
-    people = write_people(snakemake.output[0], read_text_table(snakemake.input.ages), vertices, regions)
-    print(f"{people} people on the surface")
+    groups = groups_of(read_text_table(snakemake.input.people))
+    ages = read_text_table(snakemake.input.ages)
+    scans = write_people(snakemake.output[0], ages, vertices, regions, groups=groups)
+    print(f"{scans} scans on the surface")

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from plastimap.brainage.people import with_days
 from plastimap.brainage.tables import ABOUT_PEOPLE, read_text_table, with_people
 from plastimap.jobs import job_log
 from plastimap.writing import write_table
@@ -13,7 +14,7 @@ def stacked(files):
 
 
 with job_log(snakemake.log[0]):
-    table = stacked(snakemake.input.means)
+    table = with_days(stacked(snakemake.input.means), snakemake.params.days)
     for file in snakemake.input.people:
         people = read_text_table(file)
         table = with_people(table, people[[name for name in ABOUT_PEOPLE if name in people]], name=file)

@@ -1,6 +1,8 @@
 """From predictions to what may be said with them: bias of age, intervals that hold, shifts of sites with controls.
 
-All of it is learnt from predictions of people who were left out, whole sites at a time where new sites are expected.
+All of it is learnt from predictions of people who were left out, and learnt twice: one person at a time for people of
+sites that were trained on, whole sites at a time for everybody else. A model that has seen a site knows how its people
+look, so it pulls less and errs less there than at a new one; either calibration is wrong for the others.
 
 * Models pull ages towards the mean, so old people look young. The expected gap at each age is taken off (Beheshti
   2019, doi:10.1016/j.nicl.2019.102063). It uses the real age: errors get smaller for free, so the uncorrected value
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -150,6 +153,83 @@ class Calibration:
         """Rows of every site with controls, and its errors."""
         names = np.asarray(site).astype(str)
         return [(names == name, one) for name, one in self.sites.items()]
+
+
+class Calibrated(NamedTuple):
+    """What is said of n people, each of shape (n, regions); years.
+
+    Attributes
+    ----------
+    age : ndarray
+        Predicted, shifts of sites off.
+    expected : ndarray
+        Of a healthy person of that real age.
+    sd, lower, upper : ndarray
+    """
+
+    age: Array
+    expected: Array
+    sd: Array
+    lower: Array
+    upper: Array
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """One calibration for people of sites trained on, one for everybody else.
+
+    Attributes
+    ----------
+    known_sites : Calibration
+        Learnt from people left out.
+    new_sites : Calibration
+        Learnt from whole sites left out; that of known sites where there were too few.
+    trained : frozenset of str
+        Sites trained on that have a name.
+    whole_sites : bool
+        Whether whole sites were left out for `new_sites`.
+    """
+
+    known_sites: Calibration
+    new_sites: Calibration
+    trained: frozenset[str]
+    whole_sites: bool
+
+    @property
+    def with_controls(self) -> frozenset[str]:
+        """Sites whose errors were learnt from controls of their own."""
+        return frozenset(self.known_sites.sites) | frozenset(self.new_sites.sites)
+
+    def is_known(self, site: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each person's site was trained on, shape (n,)."""
+        return np.isin(np.asarray(site).astype(str), sorted(self.trained))
+
+    def judge(self, found: Predicted, years: ArrayLike, site: ArrayLike) -> Calibrated:
+        """Say everybody's age by the calibration of their own site.
+
+        Parameters
+        ----------
+        found : Predicted
+            With sites' shifts still in.
+        years : array-like, shape (n,)
+            Real ages.
+        site : array-like of str, shape (n,)
+        """
+        names, ages, known = np.asarray(site).astype(str), np.asarray(years, dtype=np.float64), self.is_known(site)
+        out = Calibrated(*(np.full_like(found.age, np.nan) for _ in Calibrated._fields))
+        for rows, one in ((known, self.known_sites), (~known, self.new_sites)):
+            own = one.unshifted(found.rows(rows), names[rows])
+            said = Calibrated(own.age, one.expected(ages[rows], names[rows]), one.scaled(own, names[rows]),
+                              *one.interval(own, names[rows]))  # fmt: skip
+            for whole, part in zip(out, said, strict=True):
+                whole[rows] = part
+        return out
+
+    def with_site(self, name: str, years: ArrayLike, found: Predicted) -> Calibrations:
+        """Learn the errors at one more site from its controls, on top of what holds for sites of its kind."""
+        kind = "known_sites" if name in self.trained else "new_sites"
+        one: Calibration = getattr(self, kind)
+        return replace(self, **{kind: one.with_site(name, years, found)})
 
 
 def calibrate(

@@ -1,7 +1,8 @@
 """Who does badly: classifiers of motor outcome, judged by people they have not seen (exploratory).
 
 Settings are chosen in an inner loop, the area under the curve and the importance of features come from the outer one
-(Varma & Simon 2006, doi:10.1186/1471-2105-7-91).
+(Varma & Simon 2006, doi:10.1186/1471-2105-7-91). Both loops deal people, with all their sessions: a session of somebody
+seen is nobody unseen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from plastimap.brainage.problems import BrainageProblem
 
@@ -30,7 +31,7 @@ class Classified:
     Attributes
     ----------
     scores : DataFrame
-        ``classifier``, ``fold``, ``auc``.
+        ``classifier``, ``fold``, ``auc``; NaN where a fold has one outcome only.
     importance : DataFrame
         ``classifier``, ``feature``, ``importance`` (loss of AUC when the feature is shuffled, mean over outer folds),
         largest first.
@@ -41,7 +42,7 @@ class Classified:
 
 
 def features(ages: pd.DataFrame) -> pd.DataFrame:
-    """One row per person: PAD and lesioned share of every network, ipsi- and contralesional."""
+    """One row per person and session: PAD and lesioned share of every network, ipsi- and contralesional."""
     known = ages[ages["side"].notna()]
     keys = [key for key in ("participant_id", "session") if key in known]
     wide = known.pivot_table(
@@ -52,7 +53,9 @@ def features(ages: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[:, wide.nunique() > 1].reset_index()
 
 
-def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1, trees: int = TREES) -> Classified:
+def classify(
+    table: pd.DataFrame, outcome: NDArray[np.bool_], people: ArrayLike, *, seed: int = 1, trees: int = TREES
+) -> Classified:
     """Nested cross-validation of logistic regression and a random forest.
 
     Parameters
@@ -61,6 +64,8 @@ def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1, 
         Numbers; missing ones are replaced by the training folds' medians.
     outcome : ndarray of bool, shape (n,)
         True = does badly.
+    people : array-like, shape (n,)
+        Whose row it is; all rows of a person are in one fold.
     seed : int
     trees : int
         Of every forest.
@@ -72,17 +77,22 @@ def classify(table: pd.DataFrame, outcome: NDArray[np.bool_], *, seed: int = 1, 
     """
     import pandas as pd
     from sklearn.inspection import permutation_importance
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 
-    fewest = int(min(outcome.sum(), (~outcome).sum()))
+    names = np.asarray(people)
+    fewest = min(len(np.unique(names[outcome])), len(np.unique(names[~outcome])))
     if fewest < FEWEST_EACH:
         raise BrainageProblem(f"{fewest} people have one of the outcomes; {FEWEST_EACH} of either are needed")
     data, rows, weights = table.to_numpy(np.float64), list[dict[str, Any]](), dict[str, list[NDArray[np.float64]]]()
-    outer = StratifiedKFold(OUTER, shuffle=True, random_state=seed)
+    outer = StratifiedGroupKFold(OUTER, shuffle=True, random_state=seed)
     for name, (model, grid) in _candidates(seed, trees).items():
-        for fold, (seen, unseen) in enumerate(outer.split(data, outcome)):
-            inner = StratifiedKFold(INNER, shuffle=True, random_state=seed)
-            search = GridSearchCV(model, grid, scoring="roc_auc", cv=inner).fit(data[seen], outcome[seen])
+        for fold, (seen, unseen) in enumerate(outer.split(data, outcome, names)):
+            if len(np.unique(outcome[unseen])) < 2:
+                rows.append({"classifier": name, "fold": fold, "auc": np.nan})
+                continue
+            inner = StratifiedGroupKFold(INNER, shuffle=True, random_state=seed)
+            search = GridSearchCV(model, grid, scoring="roc_auc", cv=inner)
+            search.fit(data[seen], outcome[seen], groups=names[seen])
             auc: Any = search.score(data[unseen], outcome[unseen])
             rows.append({"classifier": name, "fold": fold, "auc": float(auc)})
             found: Any = permutation_importance(

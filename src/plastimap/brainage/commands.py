@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plastimap.arguments import seed, whole
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.problems import EXIT_PROBLEMS
 
@@ -65,7 +67,7 @@ def _add_models(inner: Any) -> None:
     evaluate = inner.add_parser("evaluate", help="errors on people and on sites left out")
     _add_training(evaluate)
     evaluate.add_argument("--scheme", choices=("random", "sites"), default="sites")
-    evaluate.add_argument("--controls", nargs="+", type=int, default=[0], help="local controls of a site left out")
+    evaluate.add_argument("--controls", nargs="+", type=whole(0), default=[0], help="local controls of a site left out")
     _finish(evaluate, _evaluate)
 
     simulate = inner.add_parser("simulate", help="a stroke cohort with known truth, made of a table of healthy adults")
@@ -76,8 +78,8 @@ def _add_models(inner: Any) -> None:
     simulate.add_argument("--licence", required=True, help="terms of the table, for the card")
     simulate.add_argument("--surface", nargs=2, type=Path, default=(), metavar=("LEFT", "RIGHT"),
                           help="labels of the parcels on fsaverage5, for pictures")  # fmt: skip
-    simulate.add_argument("--seed", type=int, default=1)
-    _finish(simulate, _simulate)
+    simulate.add_argument("--seed", type=seed, default=1)
+    _finish(simulate, _simulate, folder=True)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -88,29 +90,55 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=("gaussian_process", "ridge", "gcn"), default="gaussian_process")
     parser.add_argument("--covariates", nargs="*", default=["sex"])
     parser.add_argument("--harmonise", choices=("none", "location", "combat"), default="none")
-    parser.add_argument("--calibrate-for", choices=("new_sites", "known_sites"), default="new_sites")
     parser.add_argument("--whole-graph", action="store_true", help="graph network: lets regions leak into one another")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
 
 
-def _finish(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], None]) -> None:
+def _finish(
+    parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], None], *, folder: bool = False
+) -> None:
     parser.add_argument("--output", type=Path, required=True)
-    parser.set_defaults(command=_told(body))
+    parser.set_defaults(command=_told(body, folder=folder))
 
 
-def _told(body: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
-    """Say what is wrong without a traceback."""
+def _told(body: Callable[[argparse.Namespace], None], *, folder: bool) -> Callable[[argparse.Namespace], int]:
+    """Say what is wrong without a traceback; where nothing can be written, before any work."""
 
     def command(options: argparse.Namespace) -> int:
         try:
+            _refuse_place(options.output, folder=folder)
+            _refuse_inputs(options)
             body(options)
         except BrainageProblem as problem:
             print("\n".join(f"✗ {one}" for one in problem.problems), file=sys.stderr)
+            return EXIT_PROBLEMS
+        except OSError as error:
+            print(f"✗ {error}", file=sys.stderr)
             return EXIT_PROBLEMS
         print(f"wrote {options.output}")
         return 0
 
     return command
+
+
+def _refuse_place(output: Path, *, folder: bool) -> None:
+    """Raise unless a file (or folder) can be written there."""
+    if output.exists() and output.is_dir() != folder:
+        raise BrainageProblem(f"{output}: it is a {'file' if folder else 'folder'}; name another --output")
+    place = next(one for one in (output.absolute(), *output.absolute().parents) if one.exists())
+    parent = place if place.is_dir() else place.parent
+    if place.is_file() and place != output.absolute():
+        raise BrainageProblem(f"{output}: {place} is a file, no folder; name another --output")
+    if not os.access(parent, os.W_OK):
+        raise BrainageProblem(f"{output}: nothing can be written in {parent}; name another --output")
+
+
+def _refuse_inputs(options: argparse.Namespace) -> None:
+    """Raise where the result would replace what it is made from."""
+    place = options.output.resolve()
+    read = [value for key, value in vars(options).items() if key != "output" and isinstance(value, Path)]
+    if any(one.resolve() == place for one in read):
+        raise BrainageProblem(f"{options.output}: it is an input, and would be replaced; name another --output")
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -164,8 +192,10 @@ def _lesions(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from plastimap.brainage.storage import refuse_other_suffix
     from plastimap.brainage.training import train_and_save
 
+    refuse_other_suffix(options.output)
     table, settings = _given(options)
     notes = train_and_save(options.output, table, settings, data=options.data, licence=options.licence,
                            evaluate=not options.skip_evaluation)  # fmt: skip
@@ -198,11 +228,16 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from plastimap.brainage.evaluate import cross_validate, scores
+    from plastimap.brainage.evaluate import CORRECTED, cross_validate, scores
     from plastimap.writing import write_table
 
     table, settings = _given(options)
     found = cross_validate(table, settings, options.scheme, controls=options.controls, seed=options.seed)
+    if max(options.controls):
+        found = found[found["compared"]]
+        print(f"{found['participant_id'].nunique()} people who are no control, however many are drawn: all numbers of "
+              "controls are told by them", file=sys.stderr)  # fmt: skip
+    print(f"Note: {CORRECTED}.", file=sys.stderr)
     write_table(options.output, scores(found))
 
 
@@ -213,7 +248,7 @@ def _given(options: argparse.Namespace) -> tuple[ParcelTable, Settings]:
     table = read_parcel_table(options.table, read_parcels(options.parcels, options.edges), people=options.people)
     settings = Settings(
         method=options.method, covariates=tuple(options.covariates), harmonise=options.harmonise,
-        calibrate_for=options.calibrate_for, whole_graph=options.whole_graph, seed=options.seed,
+        whole_graph=options.whole_graph, seed=options.seed,
     )  # fmt: skip
     return table, settings
 

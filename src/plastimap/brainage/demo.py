@@ -121,7 +121,6 @@ def _configuration(place: Path, data: str, licence: str, seed: int, surface: Seq
                 for side, file in zip(("left", "right"), surface, strict=False)}  # fmt: skip
     return {
         "output_dir": str((place / "derivatives").resolve()),
-        # The cohort's sites are among those trained on.
-        "brainage": {**section, "calibrate_for": "known_sites", "evaluate": False, "seed": seed},
+        "brainage": {**section, "evaluate": False, "seed": seed},
         "report": {"title": "Simulated stroke cohort"},
     }

@@ -15,9 +15,10 @@ from plastimap.brainage.regionwise import fit_regionwise
 
 Array = NDArray[np.float64]
 Method = Literal["gaussian_process", "ridge", "gcn"]
-LeftOut = Callable[[Array | None], tuple[Array, Array]]
-"""Age and standard deviation of the training people, each group without itself, each of shape (n, regions), given
-their parcels as they are when their group is not known, shape (n, p); None = as they were trained on."""
+LeftOut = Callable[[ArrayLike, Array | None], tuple[Array, Array]]
+"""Age and standard deviation of the training people, each group without itself, each of shape (n, regions), given who
+is left out together, shape (n,), and their parcels as they are when their group is not known, shape (n, p); None = as
+they were trained on."""
 
 METHODS: tuple[Method, ...] = ("gaussian_process", "ridge", "gcn")
 
@@ -55,7 +56,7 @@ def fit_engine(
     age : array-like, shape (n,)
     parcels : Parcels
     groups : array-like, shape (n,)
-        Who is left out together.
+        Who is left out together by a member of the graph network; other engines see everybody.
     method : {"gaussian_process", "ridge", "gcn"}
     whole_graph : bool
         GCN alone.
@@ -75,8 +76,8 @@ def fit_engine(
         return fit_gcn(values, covariates, age, parcels, groups=groups, whole_graph=whole_graph, seed=seed)
     engine = fit_regionwise(values, covariates, age, parcels, method=method, seed=seed)
 
-    def left_out(seen: Array | None) -> tuple[Array, Array]:
+    def left_out(together: ArrayLike, seen: Array | None) -> tuple[Array, Array]:
         data = None if seen is None else np.column_stack([seen, np.asarray(covariates, dtype=np.float64)])
-        return engine.left_out(groups, data)
+        return engine.left_out(together, data)
 
     return engine, left_out

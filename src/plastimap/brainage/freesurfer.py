@@ -96,7 +96,10 @@ def read_stats(file: PathLike, *, measure: str = "thickness") -> dict[str, float
     cells = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     if any(len(row) < len(head) for row in cells):
         raise BrainageProblem(f"{path}: a line is cut short; was the disk full? Make the file again")
-    found = {prefix + row[name]: float(row[value]) for row in cells}
+    try:
+        found = {prefix + row[name]: float(row[value]) for row in cells}
+    except ValueError as error:
+        raise BrainageProblem(f"{path}: {wanted} is no number ({error}); make the file again") from error
     volume = next((hit[1] for hit in map(INTRACRANIAL.match, lines) if hit), None)
     return found | ({"eTIV": float(volume)} if volume and not side else {})
 
@@ -119,11 +122,12 @@ def read_stats_tables(files: Sequence[PathLike]) -> pd.DataFrame:
     joined: pd.DataFrame | None = None
     for file in files:
         try:
-            table = pd.read_csv(file, sep=r"[\t,; ]+", engine="python")
+            # Identifiers stay as they are: 001 is not 1.
+            table = pd.read_csv(file, sep=r"[\t,; ]+", engine="python", converters={0: str})
         except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
             raise BrainageProblem(f"{file}: no table of aparcstats2table or asegstats2table ({error})") from error
         table = table.rename(columns={table.columns[0]: "participant_id", "EstimatedTotalIntraCranialVol": "eTIV"})
-        table["participant_id"] = table["participant_id"].astype(str).str.strip("/")
+        table["participant_id"] = table["participant_id"].str.strip("/")
         if joined is None:
             joined = table
             continue

@@ -207,7 +207,7 @@ def fit_gcn(
     whole_graph: bool = False,
     seed: int = 1,
     epochs: int = EPOCHS,
-) -> tuple[GraphNetwork, Callable[[Array | None], tuple[Array, Array]]]:
+) -> tuple[GraphNetwork, Callable[[ArrayLike, Array | None], tuple[Array, Array]]]:
     """Train an ensemble.
 
     Parameters
@@ -229,8 +229,9 @@ def fit_gcn(
     -------
     GraphNetwork
     left_out : callable
-        Parcels of the training people, shape (n, p), or None for those trained on → age and standard deviation by
-        the member that left a person out, each of shape (n, regions).
+        Who is left out together, shape (n,), and parcels of the training people, shape (n, p), or None for those
+        trained on → age and standard deviation by the member that left a person out, each of shape (n, regions). For
+        other groups than `groups` another ensemble is trained, which says nothing but that.
 
     Raises
     ------
@@ -245,19 +246,23 @@ def fit_gcn(
     logs = np.log(np.asarray(age, dtype=np.float64))
     level, spread = float(logs.mean()), float(logs.std())
     layout = layout_of(parcels, whole_graph=whole_graph)
-    fold = _folds(groups, seed)
     standard, p = (data - centre) / scale, len(parcels.names)
     from plastimap.brainage.gcn_training import trained_weights
 
-    weights = trained_weights(
-        layout, blocks(standard[:, :p], layout.slots), standard[:, p:], (logs - level) / spread, fold,
-        seed=seed, epochs=epochs,
-    )  # fmt: skip
-    network = GraphNetwork((*parcels.regions, GLOBAL), layout, weights, centre, scale, level, spread)
+    def trained(fold: NDArray[np.intp]) -> GraphNetwork:
+        weights = trained_weights(
+            layout, blocks(standard[:, :p], layout.slots), standard[:, p:], (logs - level) / spread, fold,
+            seed=seed, epochs=epochs,
+        )  # fmt: skip
+        return GraphNetwork((*parcels.regions, GLOBAL), layout, weights, centre, scale, level, spread)
 
-    def left_out(seen: Array | None) -> tuple[Array, Array]:
+    own = _folds(groups, seed)
+    network = trained(own)
+
+    def left_out(together: ArrayLike, seen: Array | None) -> tuple[Array, Array]:
+        fold = _folds(together, seed)
         new = standard if seen is None else (np.column_stack([seen, data[:, p:]]) - centre) / scale
-        return network.left_out(new, fold)
+        return (network if np.array_equal(fold, own) else trained(fold)).left_out(new, fold)
 
     return network, left_out
 

@@ -1,9 +1,12 @@
-"""Differences between sites: a shift per parcel (and a spread, for ComBat), learnt from controls.
+"""Differences between sites: a shift per parcel, learnt from controls.
 
-x = E(x | age, sex) + s (γ_site + δ_site e). ``location`` knows γ alone, shrunk by how much sites differ in that parcel;
-``combat`` knows γ and δ with priors over parcels (Johnson 2007, doi:10.1093/biostatistics/kxj037; Fortin 2018,
-doi:10.1016/j.neuroimage.2017.11.024). Age and sex are taken out within sites, so a site of old people is not taken
-for a site of thin cortices. Nobody's age is used when their own data are shifted: it is what is to be predicted.
+x = E(x | age, sex) + s (γ_site + δ_site e). Both methods take s γ off, shrunk: ``location`` by how much sites differ in
+that parcel, ``combat`` by how much a site's shift differs between parcels, jointly with δ, as the location part of
+ComBat does (Johnson 2007, doi:10.1093/biostatistics/kxj037; Fortin 2018, doi:10.1016/j.neuroimage.2017.11.024).
+ComBat's scale is not applied: it is for what is left of x when age is taken out, and the age of people to judge is what
+is not known. Dividing x itself by δ would stretch the course with age at every site by another factor. Age and sex are
+taken out within sites, so a site of old people is not taken for a site of thin cortices. Nobody's age is used when
+their own data are shifted: it is what is to be predicted.
 """
 
 from __future__ import annotations
@@ -32,12 +35,9 @@ class Shift:
     ----------
     location : ndarray, shape (p,)
         γ, in standard deviations.
-    spread : ndarray, shape (p,)
-        δ; 1 without ComBat.
     """
 
     location: Array
-    spread: Array
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,8 @@ class Harmoniser:
         site : array-like of str, shape (n,)
         """
         out, names = np.array(values, dtype=np.float64), np.asarray(site).astype(str)
-        middle = self.slopes[0] + self.slopes[3] / 2
         for name, shift in self.sites.items():
-            rows = names == name
-            # The spread is scaled about the mean of all, not of the person's age.
-            out[rows] = middle + (out[rows] - middle - self.sd * shift.location) / shift.spread
+            out[names == name] -= self.sd * shift.location
         return out
 
     def with_site(self, name: str, values: ArrayLike, age: ArrayLike, sex: ArrayLike) -> Harmoniser:
@@ -150,14 +147,14 @@ def _variance_between(rows: list[Array]) -> Array:
 
 def _location_shift(z: Array, between: Array) -> Shift:
     kept = between / (between + 1 / len(z))
-    return Shift(kept * z.mean(axis=0), np.ones(z.shape[1]))
+    return Shift(kept * z.mean(axis=0))
 
 
 def _combat_shift(z: Array) -> Shift:
-    """Empirical Bayes over parcels: γ normal, δ² inverse gamma (Johnson 2007, eq. 3.1)."""
+    """γ of ComBat: empirical Bayes over parcels, γ normal, δ² inverse gamma (Johnson 2007, eq. 3.1)."""
     n, raw = len(z), z.mean(axis=0)
     if n < 3:
-        return Shift(np.full(z.shape[1], raw.mean()), np.ones(z.shape[1]))
+        return Shift(np.full(z.shape[1], raw.mean()))
     square = z.var(axis=0, ddof=1)
     mean, tau = raw.mean(), raw.var(ddof=1)
     m, s = square.mean(), square.var(ddof=1) or 1.0
@@ -166,4 +163,4 @@ def _combat_shift(z: Array) -> Shift:
     for _ in range(COMBAT_ROUNDS):
         location = (n * tau * raw + variance * mean) / (n * tau + variance)
         variance = (rate + 0.5 * ((z - location) ** 2).sum(axis=0)) / (n / 2 + shape - 1)
-    return Shift(location, np.sqrt(variance))
+    return Shift(location)

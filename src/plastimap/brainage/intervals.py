@@ -48,6 +48,7 @@ def hull(age: ArrayLike, sd: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> t
     inside = (np.maximum(low, first) <= np.minimum(high, last)) & np.isfinite(found)
     # A prediction that no band accepts is stranger than anybody's: it gets all that was said of it.
     nowhere = ~inside.any(axis=1, keepdims=True)
+    low, high = np.clip(low, *ADULT), np.clip(high, *ADULT)
     bottom = np.where(inside, np.maximum(low, first), np.where(nowhere, low, np.inf)).min(axis=1)
     top = np.where(inside, np.minimum(high, last), np.where(nowhere, high, -np.inf)).max(axis=1)
     return bottom, top

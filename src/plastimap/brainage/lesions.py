@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.brainage.parcels import Parcels, folded, listed
+from plastimap.brainage.parcels import Parcels, listed
 from plastimap.brainage.problems import BrainageProblem
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ LOST = 0.5
 """Share of a region's parcels lesioned (or missing) from which on the region has no age."""
 
 VOLUME_ML = "lesion_volume_ml"
-BESIDE = ("participant_id", "session", VOLUME_ML)
-"""Columns of a table of lesions that are no parcels."""
+
+SIDE_WORDS = {"l": "L", "left": "L", "lh": "L", "r": "R", "right": "R", "rh": "R", "b": "", "both": "",
+              "bilateral": "", "none": ""}  # fmt: skip
+"""What ``lesion_side`` may say → side; lesions of both hemispheres and none have no side."""
 
 CLEARLY_ONE_SIDED = 0.8
 """Share of the lesion that has to lie in one hemisphere for sides to be named."""
@@ -153,75 +155,36 @@ def lesion_volume_ml(lesion: ArrayLike, voxel_mm3: float) -> float:
     return float(np.count_nonzero(np.asarray(lesion)) * voxel_mm3 / 1000)
 
 
-def read_shares(table: pd.DataFrame, people: pd.DataFrame, parcels: Parcels) -> Array:
-    """Lesioned shares from a wide table, in the order of people and parcels; who is not in it has no lesion.
+def lesion_side(shares: ArrayLike, parcels: Parcels) -> list[str]:
+    """``L`` or ``R`` where most of a person's lesion lies; empty where there is none, or it is on both sides."""
+    given = np.nan_to_num(np.asarray(shares, dtype=np.float64))
+    left, right = (given[:, [side == one for side in parcels.hemispheres]].sum(axis=1) for one in ("L", "R"))
+    # Four fifths are four fifths though binary fractions are not exact; both sides are asked alike.
+    needed = CLEARLY_ONE_SIDED * given.sum(axis=1) * (1 - 1e-9)
+    places = [(side, (mine >= needed) & (needed > 0)) for side, mine in (("L", left), ("R", right))]
+    return ["".join(side for side, there in places if there[person]) for person in range(len(needed))]
+
+
+def named_sides(given: pd.Series, measured: Sequence[str]) -> list[str]:
+    """Sides of lesions as a column of the people names them; as measured where it says nothing.
 
     Parameters
     ----------
-    table : DataFrame
-        ``participant_id`` (and ``session``), a column per parcel; parcels without a column are intact.
-        ``lesion_volume_ml`` may stand beside.
-    people : DataFrame
-        Of the parcel table.
-    parcels : Parcels
+    given : Series of str
+        See :data:`SIDE_WORDS`, in either case; empty = as measured.
+    measured : sequence of str
+        As :func:`lesion_side` gives them.
 
     Raises
     ------
     BrainageProblem
-        If shares are no shares, columns are no parcels, or nobody is known.
+        If a word is not known.
     """
-    import pandas as pd
-
-    given, keys = _named(table), _keys(table, people)
-    if len(given) and not given["participant_id"].isin(people["participant_id"]).any():
-        raise BrainageProblem(f"lesion table: none of its people is among those to judge: {listed(given[keys[0]])}")
-    columns = {folded(str(name)): str(name) for name in given if name not in BESIDE}
-    strange = sorted(set(columns) - set(map(folded, parcels.names)))
+    words = given.astype("string").str.strip().str.casefold().fillna("")
+    strange = sorted(set(words) - set(SIDE_WORDS) - {""})
     if strange:
-        raise BrainageProblem(f"lesion table: columns that are no parcels: {listed(strange)}")
-    words = [name for name in columns.values() if not pd.api.types.is_numeric_dtype(given[name])]
-    if words:
-        raise BrainageProblem(f"lesion table: what is no number in {listed(words)}; give shares from 0 to 1")
-    joined = people[keys].merge(given.drop_duplicates(keys), on=keys, how="left")
-    shares = np.zeros((len(people), len(parcels.names)))
-    for number, name in enumerate(parcels.names):
-        if folded(name) in columns:
-            shares[:, number] = joined[columns[folded(name)]].fillna(0.0).to_numpy(np.float64)
-    if ((shares < 0) | (shares > 1)).any():
-        raise BrainageProblem("lesion table: values outside 0 to 1; give the share of each parcel that is lesioned")
-    return shares
-
-
-def _keys(table: pd.DataFrame, people: pd.DataFrame) -> list[str]:
-    if "participant_id" not in table:
-        raise BrainageProblem("lesion table: no column participant_id; say whose lesions these are")
-    return [key for key in ("participant_id", "session") if key in table and key in people]
-
-
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with people named as everywhere, ``sub-…``."""
-    if "participant_id" not in table:
-        return table
-    return table.assign(participant_id="sub-" + table["participant_id"].astype(str).str.removeprefix("sub-"))
-
-
-def with_volumes(people: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
-    """People with their lesions' volumes (ml) from the table of lesions, where they have none of their own."""
-    if VOLUME_ML not in lesions:
-        return people
-    keys = _keys(lesions, people)
-    found = people[keys].merge(_named(lesions)[[*keys, VOLUME_ML]].drop_duplicates(keys), on=keys, how="left")
-    own = people[VOLUME_ML].to_numpy(np.float64) if VOLUME_ML in people else np.full(len(people), np.nan)
-    return people.assign(**{VOLUME_ML: np.where(np.isfinite(own), own, found[VOLUME_ML].to_numpy(np.float64))})
-
-
-def lesion_side(shares: ArrayLike, parcels: Parcels) -> list[str]:
-    """``L`` or ``R`` where most of a person's lesion lies; empty where there is none, or it is on both sides."""
-    given = np.nan_to_num(np.asarray(shares, dtype=np.float64))
-    left = given[:, [side == "L" for side in parcels.hemispheres]].sum(axis=1)
-    whole = given.sum(axis=1)
-    share = np.divide(left, whole, out=np.full(len(given), 0.5), where=whole > 0)
-    return ["L" if one >= CLEARLY_ONE_SIDED else "R" if one <= 1 - CLEARLY_ONE_SIDED else "" for one in share]
+        raise BrainageProblem(f"lesion_side: what {listed(strange)} means is not known; give L, R or both")
+    return [SIDE_WORDS.get(str(word), side) for word, side in zip(words, measured, strict=True)]
 
 
 def side_of(hemisphere: str, lesioned: str) -> Side:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -53,8 +53,44 @@ def folded(name: str) -> str:
     >>> folded("lh_G_and_S_frontomargin_thickness"), folded("lh_g&s_frontomargin")
     ('lh_g_and_s_frontomargin', 'lh_g_and_s_frontomargin')
     """
+    return _plain(name).removesuffix("_thickness").removesuffix("_volume")
+
+
+def _plain(name: str) -> str:
+    """The same with the measure that it ends in."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("&", "_and_"))
-    return re.sub(r"_+", "_", plain).strip("_").removesuffix("_thickness").removesuffix("_volume")
+    return re.sub(r"_+", "_", plain).strip("_")
+
+
+def column_finder(columns: Iterable[str]) -> Callable[[str, str], list[str]]:
+    """Look a parcel's column up by its name and measure, however it is spelled.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Of a table.
+
+    Returns
+    -------
+    callable
+        (name, measure) → columns that may be meant: that of the same name, else that of the measure (a table may hold
+        thickness and volume of one parcel), else all that read as the name. One is right, none or several are not.
+
+    >>> find = column_finder(["lh_a_thickness", "lh_a_volume", "lh_b"])
+    >>> find("lh_a", "volume"), find("lh-b", "thickness"), find("lh_c", "thickness")
+    (['lh_a_volume'], ['lh_b'], [])
+    """
+    whole, short = dict[str, list[str]](), dict[str, list[str]]()
+    for column in columns:
+        whole.setdefault(_plain(column), []).append(column)
+        short.setdefault(folded(column), []).append(column)
+
+    def find(name: str, measure: str) -> list[str]:
+        every = short.get(folded(name), [])
+        measured = whole.get(f"{folded(name)}_{measure}", [])
+        return every if len(every) < 2 else whole.get(_plain(name), []) or measured or every
+
+    return find
 
 
 @dataclass(frozen=True)
@@ -144,12 +180,13 @@ def as_parcels(nodes: pd.DataFrame, edges: pd.DataFrame | None = None) -> Parcel
         raise BrainageProblem(
             f"the table of parcels has no column {', '.join(missing)}; it has {', '.join(map(str, nodes))}"
         )
-    plain = nodes.astype(str)
+    plain = nodes.fillna("").astype(str)
     found = [*_node_problems(plain), *_edge_problems(plain, edges)]
     if found:
         raise BrainageProblem(found)
     place = {name: number for number, name in enumerate(plain["name"])}
-    pairs = [] if edges is None else [(place[a], place[b]) for a, b in zip(edges["one"], edges["other"], strict=True)]
+    ends = [] if edges is None else zip(edges["one"].astype(str), edges["other"].astype(str), strict=True)
+    pairs = [(place[one], place[other]) for one, other in ends]
     return Parcels(
         names=tuple(plain["name"]),
         hemispheres=tuple(SIDES[side.lower()] for side in plain["hemisphere"]),
@@ -190,7 +227,11 @@ def _edge_problems(nodes: pd.DataFrame, edges: pd.DataFrame | None) -> Iterator[
     if not {"one", "other"} <= set(edges):
         yield "the table of edges wants the columns one and other, with names of parcels"
         return
-    unknown = sorted({*edges["one"].astype(str), *edges["other"].astype(str)} - set(nodes["name"]))
+    both = edges[["one", "other"]]
+    if both.isna().to_numpy().any():
+        yield f"edges with one end alone: {int(both.isna().any(axis=1).sum())}; name both parcels in every row"
+    named = both.to_numpy()[both.notna().to_numpy()]
+    unknown = sorted({str(name) for name in named} - set(nodes["name"]))
     if unknown:
         yield f"edges name parcels that are not in the table: {listed(unknown)}"
 

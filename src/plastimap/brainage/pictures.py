@@ -5,10 +5,12 @@ The surface is turned into pixels once per view; a person's picture is then a lo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,11 +126,16 @@ def surface_figure(
 
 
 def write_people(
-    folder: PathLike, ages: pd.DataFrame, vertices: Mapping[str, NDArray[np.int64]], regions: Sequence[Region]
+    folder: PathLike,
+    ages: pd.DataFrame,
+    vertices: Mapping[str, NDArray[np.int64]],
+    regions: Sequence[Region],
+    *,
+    groups: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Write pictures and GIFTI of everybody, and of the mean of all; say of how many.
+    """Write pictures and GIFTI of everybody, of the mean of all and of every group; say of how many people's scans.
 
-    People share one scale of colours; the mean, which is far smaller than the gaps of people, has its own.
+    Scans share one scale of colours; the means, which are far smaller than the gaps of people, have their own.
 
     Parameters
     ----------
@@ -138,21 +145,42 @@ def write_people(
     vertices : mapping of str to ndarray
         ``L``, ``R`` → number of the region of every vertex; −1 = none.
     regions : sequence of (network, hemisphere)
+    groups : mapping of str to str
+        Participant → group; who is in none is in the mean of all alone. A single group has no picture of its own.
     """
     place = Path(folder)
     local = ages[ages["hemisphere"].isin(list(SIDES))]
-    shared = _limit(float(local["pad_corrected"].abs().quantile(COMMON_SHARE)))
     keys = [key for key in ("participant_id", "session") if key in ages]
-    several = {"mean": local, **{_label(name): part for name, part in local.groupby(keys, dropna=False)}}
-    for name, part in several.items():
-        gaps = part.groupby(["network", "hemisphere"])["pad_corrected"].mean()
+    scans = {_label(name): part for name, part in local.groupby(keys, dropna=False)}
+    means = {"mean": region_gaps(local), **group_gaps(local, groups)}
+    shared = _limit(float(local["pad_corrected"].abs().quantile(COMMON_SHARE)))
+    strongest = _limit(max(float(one.abs().max()) for one in means.values()))
+    for name, gaps in [*means.items(), *((name, region_gaps(part)) for name, part in scans.items())]:
         values = vertex_values({region: float(gaps.get(region, np.nan)) for region in regions}, vertices, regions)
         for side, one in values.items():
             _write_gifti(place / f"{name}_hemi-{side}_space-fsaverage5_stat-gap.shape.gii", one, side)
-        limit = _limit(float(gaps.abs().max())) if name == "mean" else shared
         with replacing(place / f"{name}_gap.png") as beside:
+            limit = strongest if name in means else shared
             surface_figure(values, limit=limit, title=name).savefig(beside, format="png", dpi=110)
-    return len(several) - 1
+    return len(scans)
+
+
+def region_gaps(ages: pd.DataFrame, place: str = "hemisphere") -> pd.Series:
+    """Mean corrected gap per network and place over people, who count once however often they were scanned."""
+    people = ages.groupby(["network", place, "participant_id"])["pad_corrected"].mean()
+    return people.groupby(level=["network", place]).mean()
+
+
+def group_gaps(ages: pd.DataFrame, groups: Mapping[str, str], place: str = "hemisphere") -> dict[str, pd.Series]:
+    """:func:`region_gaps` of every group, by the name that its files have; nothing unless there are two."""
+    mine = ages["participant_id"].map(dict(groups))
+    names = sorted(mine.dropna().unique())
+    if len(names) < 2:
+        return {}
+    bare = [re.sub("[^A-Za-z0-9]", "", name) for name in names]
+    # Names that are alike without their signs are told apart by a number.
+    files = [name if name and bare.count(name) == 1 else f"{name}{number}" for number, name in enumerate(bare, 1)]
+    return {f"group-{file}": region_gaps(ages[mine == name], place) for file, name in zip(files, names, strict=True)}
 
 
 def _limit(years: float) -> float:

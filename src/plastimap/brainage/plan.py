@@ -79,7 +79,8 @@ class BrainagePlan:
     @property
     def report_files(self) -> list[str]:
         """What the report shows."""
-        shown = [self.paths.brainage_ages, self.paths.brainage_notes, self.paths.brainage_statistics]
+        paths = self.paths
+        shown = [paths.brainage_ages, paths.brainage_people, paths.brainage_notes, paths.brainage_statistics]
         shown += [*self.optional("surface_left"), *self.optional("surface_right")]
         return [*shown, self.card] if self.judged else []
 
@@ -134,5 +135,5 @@ class BrainagePlan:
     @property
     def training_settings(self) -> dict[str, Any]:
         """What training depends on."""
-        names = ("method", "covariates", "harmonise", "calibrate_for", "whole_graph", "seed")
+        names = ("method", "covariates", "harmonise", "whole_graph", "seed")
         return {name: self.section[name] for name in names}

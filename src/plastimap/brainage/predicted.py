@@ -39,6 +39,10 @@ class Predicted(NamedTuple):
         """Standard deviation of the members about their mean, years, shape (n, regions)."""
         return self.age * np.sqrt((self.members**2).mean(axis=0))
 
+    def rows(self, chosen: NDArray[np.bool_]) -> Predicted:
+        """Some of the people."""
+        return Predicted(self.age[chosen], self.sd[chosen], self.members[:, chosen])
+
 
 def variance_of_mean(of_member: ArrayLike, among: ArrayLike) -> Array:
     """Variance of the members' mean, given a member's and that among members, which may be broadcast."""

@@ -45,7 +45,8 @@ def long_table(
         ``participant_id``, ``session``, ``site``, ``network``, ``hemisphere`` (B = whole brain), ``side`` (from the
         lesion), ``age``, ``predicted_age``, ``lower``, ``upper`` (interval of the real age), ``pad`` (predicted −
         real), ``predicted_age_corrected``, ``pad_corrected`` (less what is expected at that age), ``sd``,
-        ``lesioned_fraction``, ``imputed`` (share of parcels replaced); years.
+        ``lesioned_fraction``, ``imputed`` (share of parcels replaced), ``calibration`` (whose bias and intervals were
+        taken); years.
     """
     import pandas as pd
 
@@ -67,6 +68,7 @@ def long_table(
     shares = np.zeros_like(table.values) if lesioned is None else np.asarray(lesioned, dtype=np.float64)
     out["lesioned_fraction"] = region_means(shares, model.parcels, len(regions)).ravel()
     out["imputed"] = region_means(prediction.imputed.replaced, model.parcels, len(regions)).ravel()
+    out["calibration"] = np.repeat(prediction.calibration, len(regions))
     return pd.DataFrame(out)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from plastimap.brainage.classify import classify, features
 from plastimap.brainage.cohort import MOTOR, SOURCES, cohort_models, mediation
 from plastimap.brainage.longitudinal import change_models, noise_floor, time_curves
+from plastimap.brainage.modelled import Modelled, joined_people, numbers, person_keys
 from plastimap.brainage.problems import BrainageProblem
 
 if TYPE_CHECKING:
     import pandas as pd
 
-HEALTHY = ("healthy", "control", "con", "hc")
-"""Names of groups whose change from session to session is noise."""
+HEALTHY = ("healthy", "healthy control", "control", "con", "hc", "normal", "norm")
+"""Names of groups whose change from session to session is noise; plurals, cases, hyphens and underscores as well."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,12 @@ class Statistics:
 
 
 def cohort_statistics(
-    ages: pd.DataFrame, people: pd.DataFrame, *, poor_outcome: float | None = None, seed: int = 1
+    ages: pd.DataFrame,
+    people: pd.DataFrame,
+    *,
+    poor_outcome: float | None = None,
+    healthy: Sequence[str] = HEALTHY,
+    seed: int = 1,
 ) -> Statistics:
     """Fit what can be fitted.
 
@@ -46,50 +54,68 @@ def cohort_statistics(
     people : DataFrame
         One row per person (and session).
     poor_outcome : float, optional
-        Motor scores below it are a bad outcome; None = the median.
+        Motor scores below it are a bad outcome; None = the median of people.
+    healthy : sequence of str
+        Groups whose change from session to session is noise; others are compared with the first of them.
     seed : int
     """
     tables, notes = {"groups": group_table(ages)}, list[str]()
 
-    def attempt(name: str, make: Callable[[], dict[str, pd.DataFrame]]) -> None:
+    def attempt(what: str, name: str, make: Callable[[], Modelled]) -> None:
         try:
-            tables.update(make())
+            found = make()
         except BrainageProblem as problem:
-            notes.append(f"No {name}: {problem}.")
+            notes.append(f"No {what}: {problem}.")
+            return
+        tables[name] = found.table
+        notes.extend(found.notes)
 
     if ages["side"].notna().any():
-        attempt("models of the cohort", lambda: {"cohort": cohort_models(ages, people)})
-        attempt("mediation", lambda: {"mediation": mediation(ages, people, seed=seed)})
-        attempt("classifiers", lambda: _classified(ages, people, poor_outcome, seed))
-        attempt("curves over time", lambda: _curves(ages, people))
+        attempt("models of the cohort", "cohort", lambda: cohort_models(ages, people))
+        attempt("mediation", "mediation", lambda: mediation(ages, people, seed=seed))
+        try:
+            tables.update(_classified(ages, people, poor_outcome, seed))
+        except BrainageProblem as problem:
+            notes.append(f"No classifiers: {problem}.")
+        attempt("curves over time", "time", lambda: _curves(ages, people))
     else:
         notes.append("No side of a lesion is known: no models of ipsi- and contralesional networks.")
     if "session" in ages and ages.groupby("participant_id")["session"].nunique().max() > 1:
-        attempt("models of change", lambda: _change(ages, people))
-        attempt("noise floor", lambda: {"noise_floor": noise_floor(_healthy(ages, people))})
+        attempt("models of change", "change", lambda: _change(ages, people, healthy))
+        attempt("noise floor", "noise_floor", lambda: noise_floor(_healthy(ages, people, healthy), people))
     if "cohort" in tables:
         notes += _fallbacks(tables["cohort"])
-    return Statistics(tables, tuple(notes))
+    return Statistics(tables, tuple(dict.fromkeys(notes)))
 
 
 def group_table(ages: pd.DataFrame) -> pd.DataFrame:
-    """Mean corrected PAD with its standard error, per network and side, or hemisphere where there is no side."""
+    """Mean corrected PAD with its standard error over people, per network and side, or hemisphere without a side.
+
+    People with several sessions count once, by the mean of these.
+    """
     place = ages["side"].where(ages["side"].notna(), ages["hemisphere"])
-    grouped = ages.assign(place=place).groupby(["network", "place"], sort=False)
+    columns = ["pad_corrected", "pad", "lesioned_fraction", "imputed"]
+    people = ages.assign(place=place).groupby(["network", "place", "participant_id"], sort=False)[columns].mean()
+    grouped = people.reset_index().groupby(["network", "place"], sort=False)
     out = grouped["pad_corrected"].agg(["mean", "sem", "count"]).reset_index()
-    means = grouped[["pad", "lesioned_fraction", "imputed"]].mean().reset_index(drop=True)
-    return out.rename(columns={"mean": "pad_corrected", "sem": "error", "count": "n"}).join(means)
+    means = grouped[columns[1:]].mean().reset_index(drop=True)
+    return out.rename(columns={"mean": "pad_corrected", "sem": "error", "count": "people"}).join(means)
 
 
 def _fallbacks(table: pd.DataFrame) -> list[str]:
-    models = table.drop_duplicates(["network", "side"])
-    plain = models["model"].value_counts()
-    if plain.get("clustered", 0):
-        return [
-            f"{plain['clustered']} of {len(models)} models show no variance between sites: least squares with errors "
-            "clustered by site were used there."
-        ]
-    return []
+    """Say where sites do not differ, and what was fitted there."""
+    models = table[table["sites"] > 1].drop_duplicates(["network", "side"])
+    alike = models[models["site_variance"] == 0]
+    if alike.empty:
+        return []
+    plain = int((alike["model"] == "clustered").sum())
+    told = f"{len(alike)} of {len(models)} models show no variance between sites"
+    if plain == len(alike):
+        return [f"{told}: least squares with errors clustered by site were used there."]
+    return [
+        f"{told}: {plain} of them are least squares with errors clustered by site, the others have random intercepts "
+        "of people alone."
+    ]
 
 
 def _needed(people: pd.DataFrame, *columns: str) -> None:
@@ -103,27 +129,42 @@ def _classified(
 ) -> dict[str, pd.DataFrame]:
     column = SOURCES[MOTOR]
     _needed(people, column)
-    keys = [key for key in ("participant_id", "session") if key in people and key in ages]
-    joined = features(ages).merge(people[[*keys, column]].dropna(), on=keys)
-    cut = float(joined[column].median()) if poor_outcome is None else poor_outcome
-    outcome = (joined[column] < cut).to_numpy()
-    found = classify(joined.drop(columns=[*keys, "session", column], errors="ignore"), outcome, seed=seed)
-    return {"classifiers": found.scores.assign(poor_below=cut), "importance": found.importance}
+    known = people[person_keys(ages, people)].assign(**{column: numbers(people, column)})
+    joined = joined_people(features(ages), known.dropna(subset=[column]))
+    middle = joined.groupby("participant_id")[column].mean().median()
+    cut = float(middle) if poor_outcome is None else poor_outcome
+    outcome = (joined[column] < cut).to_numpy(np.bool_)
+    table = joined.drop(columns=["participant_id", "session", column], errors="ignore")
+    found = classify(table, outcome, joined["participant_id"].to_numpy(np.str_), seed=seed)
+    poor = joined.loc[outcome, "participant_id"].nunique()
+    scores = found.scores.assign(poor_below=cut, people_below=poor, people=joined["participant_id"].nunique())
+    return {"classifiers": scores, "importance": found.importance}
 
 
-def _curves(ages: pd.DataFrame, people: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _curves(ages: pd.DataFrame, people: pd.DataFrame) -> Modelled:
     _needed(people, "days_since_stroke")
-    return {"time": time_curves(ages, people)}
+    return time_curves(ages, people)
 
 
-def _change(ages: pd.DataFrame, people: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    known = people if "group" in people else people.assign(group="all")
-    return {"change": change_models(ages, known)}
+def _change(ages: pd.DataFrame, people: pd.DataFrame, healthy: Sequence[str]) -> Modelled:
+    if "group" not in people or people["group"].isna().all():
+        return change_models(ages, people.assign(group="all"))
+    groups = people["group"].dropna().astype(str)
+    return change_models(ages, people, reference=next(iter(sorted(groups[_among(groups, healthy)])), None))
 
 
-def _healthy(ages: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+def _healthy(ages: pd.DataFrame, people: pd.DataFrame, healthy: Sequence[str]) -> pd.DataFrame:
     _needed(people, "group")
-    names = people.loc[people["group"].astype(str).str.lower().isin(HEALTHY), "participant_id"]
+    names = people.loc[_among(people["group"], healthy), "participant_id"]
     if names.empty:
-        raise BrainageProblem(f"no group is named {', '.join(HEALTHY)}")
+        raise BrainageProblem(f"no group is named {', '.join(healthy)}")
     return ages[ages["participant_id"].isin(names)]
+
+
+def _among(groups: pd.Series, names: Sequence[str]) -> pd.Series:
+    wanted = {_singular(name) for name in names}
+    return groups.astype("string").fillna("").map(lambda one: _singular(str(one)) in wanted).astype(bool)
+
+
+def _singular(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ").strip().removesuffix("s")

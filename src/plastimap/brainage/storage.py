@@ -2,7 +2,8 @@
 
 Nothing is unpickled. The card says what a user has to know before trusting the model: on whom it was trained, how far
 off it was on people and sites left out, with and without the correction of age bias, and under which licence the
-training data came. A Gaussian process predicts from the people it was trained on, so its file holds their parcels, sex
+training data came. Either file holds a hash of the other: a card that was changed by hand is refused like a file that
+was cut short. A Gaussian process predicts from the people it was trained on, so its file holds their parcels, sex
 and age, and the card says so: it is personal data and shared as such. Of ridge and the graph network weights are kept
 and nobody's data.
 """
@@ -19,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plastimap.brainage.calibration import Bias, Calibration, Errors
+from plastimap.brainage.calibration import Bias, Calibration, Calibrations, Errors
 from plastimap.brainage.controls import Scatter, SiteErrors
 from plastimap.brainage.engines import Engine
+from plastimap.brainage.evaluate import CORRECTED
 from plastimap.brainage.gaussian_process import GaussianProcess
 from plastimap.brainage.gcn import GraphNetwork, Layout
 from plastimap.brainage.harmonise import Harmoniser, Shift
@@ -34,7 +36,9 @@ from plastimap.brainage.ridge import Ridge
 from plastimap.provenance import software
 from plastimap.writing import PathLike, replacing, write_json
 
-FORMAT = "plastimap brain age 5"
+FORMAT = "plastimap brain age 6"
+
+SUFFIX = ".safetensors"
 
 PERSONAL = (
     "holds the parcels, covariates and ages of every person it was trained on, standardised and without names: "
@@ -44,6 +48,20 @@ IMPERSONAL = "holds weights, means and covariances over people, and no single pe
 
 CALIBRATED = {"bias": Bias, "bias_with_controls": Bias, "errors": Errors, "scatter": Scatter}
 """Parts of a calibration, by the names of its fields."""
+
+KINDS = {
+    "known_sites": {
+        "holds_for": "people of sites trained on",
+        "learnt_from": "people left out",
+        "errors": "random folds",
+    },
+    "new_sites": {
+        "holds_for": "everybody else",
+        "learnt_from": "whole sites left out",
+        "errors": "sites left out",
+    },
+}
+"""What the card says of either calibration: whom it is for, and which of its rows of errors tell how good it is."""
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -68,6 +86,7 @@ def save_model(
     file : path-like
         Ends in ``.safetensors``.
     model : BrainAgeModel
+        Identifiers of its local controls are not written.
     data, licence : str
         What it was trained on, and the terms of those data.
     metrics : mapping, optional
@@ -75,12 +94,21 @@ def save_model(
     """
     from safetensors.numpy import save
 
-    content = save({name: np.ascontiguousarray(one) for name, one in _tensors(model).items()})
+    refuse_other_suffix(file)
     card = {"format": FORMAT, **_card(model), "training_data": data, "licence_of_training_data": licence}
-    card |= {"metrics": metrics or {}, "software": software(), "sha256": hashlib.sha256(content).hexdigest()}
-    write_json(card_beside(file), card)
+    card |= {"metrics": metrics or {}, "software": software()}
+    card |= {"corrected_errors": CORRECTED} if metrics else {}
+    tensors = {name: np.ascontiguousarray(one) for name, one in _tensors(model).items()}
+    content = save(tensors, metadata={"card": _hash_of(card)})
+    write_json(card_beside(file), {**card, "sha256": hashlib.sha256(content).hexdigest()})
     with replacing(file) as beside:
         beside.write_bytes(content)
+
+
+def refuse_other_suffix(file: PathLike) -> None:
+    """Raise unless a file's name leaves another one for its card."""
+    if Path(file).suffix != SUFFIX:
+        raise BrainageProblem(f"{file}: the name of a model ends in {SUFFIX}; its card is the file .json beside it")
 
 
 def load_model(file: PathLike) -> BrainAgeModel:
@@ -104,9 +132,11 @@ def load_model(file: PathLike) -> BrainAgeModel:
         raise BrainageProblem(f"{file}: no safetensors file ({error}); copy it again") from error
     if hashlib.sha256(content).hexdigest() != card.get("sha256"):
         raise BrainageProblem(f"{file}: it is not the file that its card was written for; copy both again")
+    if _hash_of(card) != _hash_kept(content):
+        raise BrainageProblem(f"{card_beside(file)}: the card was changed after it was written; copy both again")
     try:
         return _model(card, tensors)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BrainageProblem(f"{file}: it and its card do not belong together ({error}); copy both again") from error
 
 
@@ -125,6 +155,20 @@ def read_card(file: PathLike) -> dict[str, Any]:
     return card
 
 
+def _hash_of(card: Mapping[str, Any]) -> str:
+    """Hash of everything on a card but the hash of its model."""
+    told = {name: one for name, one in card.items() if name != "sha256"}
+    # As it is read again: numbers that are none are null there.
+    read = json.loads(json.dumps(told, default=lambda one: one.tolist()), parse_constant=lambda _: None)
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_kept(content: bytes) -> str | None:
+    """Hash of the card that a model's file was written with."""
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]).get("__metadata__", {}).get("card")
+
+
 # --- out ------------------------------------------------------------------------------------------------------------
 def _card(model: BrainAgeModel) -> dict[str, Any]:
     names = ("names", "hemispheres", "networks", "measures")
@@ -136,7 +180,8 @@ def _card(model: BrainAgeModel) -> dict[str, Any]:
         "age_range_years": list(model.age_range),
         "people_per_site": dict(model.sites),
         "harmonised_sites": list(model.harmoniser.sites),
-        "sites_with_controls": list(model.calibration.sites),
+        "sites_with_controls": {kind: list(getattr(model.calibration, kind).sites) for kind in KINDS},
+        "calibrations": _calibrations_told(model),
         "members": [[one.scale for one in region.members] for region in model.engine.models]
         if isinstance(model.engine, Regionwise)
         else [],
@@ -145,8 +190,15 @@ def _card(model: BrainAgeModel) -> dict[str, Any]:
     }
 
 
+def _calibrations_told(model: BrainAgeModel) -> dict[str, Any]:
+    told = {kind: dict(one) for kind, one in KINDS.items()}
+    if not model.calibration.whole_sites:
+        told["new_sites"] |= {"learnt_from": "people left out: there were too few sites", "errors": "none"}
+    return {**told, "whole_sites": model.calibration.whole_sites, "trained_on": sorted(model.calibration.trained)}
+
+
 def _tensors(model: BrainAgeModel) -> Tensors:
-    harmoniser, calibration = model.harmoniser, model.calibration
+    harmoniser = model.harmoniser
     out: Tensors = {
         "parcels/edges": model.parcels.edges,
         "usual": model.usual,
@@ -155,11 +207,13 @@ def _tensors(model: BrainAgeModel) -> Tensors:
     }
     out |= {f"harmoniser/{name}": getattr(harmoniser, name) for name in ("age", "slopes", "sd", "between")}
     for number, shift in enumerate(harmoniser.sites.values()):
-        out |= {f"harmoniser/{number}/location": shift.location, f"harmoniser/{number}/spread": shift.spread}
-    parts = {name: getattr(calibration, name) for name in CALIBRATED}
-    parts |= {f"site/{number}": one for number, one in enumerate(calibration.sites.values())}
-    for place, part in parts.items():
-        out |= {f"calibration/{place}/{name}": np.asarray(one) for name, one in asdict(part).items()}
+        out[f"harmoniser/{number}/location"] = shift.location
+    for kind in KINDS:
+        calibration: Calibration = getattr(model.calibration, kind)
+        parts = {name: getattr(calibration, name) for name in CALIBRATED}
+        parts |= {f"site/{number}": one for number, one in enumerate(calibration.sites.values())}
+        for place, part in parts.items():
+            out |= {f"{kind}/{place}/{name}": np.asarray(one) for name, one in asdict(part).items()}
     return out | _engine_tensors(model.engine)
 
 
@@ -204,7 +258,7 @@ def _model(card: Mapping[str, Any], tensors: Tensors) -> BrainAgeModel:
         harmoniser=_harmoniser(card, tensors),
         normal=Normal(tensors["normal/mean"], tensors["normal/covariance"]),
         usual=tensors["usual"],
-        calibration=_calibration(card, tensors),
+        calibration=_calibrations(card, tensors),
         age_range=(card["age_range_years"][0], card["age_range_years"][1]),
         sites=dict(card["people_per_site"]),
         notes=tuple(card["notes"]),
@@ -213,21 +267,26 @@ def _model(card: Mapping[str, Any], tensors: Tensors) -> BrainAgeModel:
 
 def _harmoniser(card: Mapping[str, Any], tensors: Tensors) -> Harmoniser:
     sites = {
-        name: Shift(tensors[f"harmoniser/{number}/location"], tensors[f"harmoniser/{number}/spread"])
-        for number, name in enumerate(card["harmonised_sites"])
+        name: Shift(tensors[f"harmoniser/{number}/location"]) for number, name in enumerate(card["harmonised_sites"])
     }
     frame = {name: tensors[f"harmoniser/{name}"] for name in ("age", "slopes", "sd", "between")}
     return Harmoniser(card["settings"]["harmonise"], **frame, sites=sites)
 
 
-def _calibration(card: Mapping[str, Any], tensors: Tensors) -> Calibration:
+def _calibrations(card: Mapping[str, Any], tensors: Tensors) -> Calibrations:
     def part(kind: type[Any], place: str) -> Any:
-        given = {name: tensors[f"calibration/{place}/{name}"] for name in kind.__dataclass_fields__}
+        given = {name: tensors[f"{place}/{name}"] for name in kind.__dataclass_fields__}
         return kind(**{name: one.item() if one.ndim == 0 else one for name, one in given.items()})
 
-    parts = {name: part(kind, name) for name, kind in CALIBRATED.items()}
-    sites = {name: part(SiteErrors, f"site/{number}") for number, name in enumerate(card["sites_with_controls"])}
-    return Calibration(**parts, coverage=card["settings"]["coverage"], sites=sites)
+    def calibration(kind: str) -> Calibration:
+        parts = {name: part(of, f"{kind}/{name}") for name, of in CALIBRATED.items()}
+        names = card["sites_with_controls"][kind]
+        sites = {name: part(SiteErrors, f"{kind}/site/{number}") for number, name in enumerate(names)}
+        return Calibration(**parts, coverage=card["settings"]["coverage"], sites=sites)
+
+    told = card["calibrations"]
+    both = (calibration(kind) for kind in KINDS)
+    return Calibrations(*both, trained=frozenset(told["trained_on"]), whole_sites=told["whole_sites"])
 
 
 def _engine(card: Mapping[str, Any], tensors: Tensors) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plastimap.brainage.parcels import PLAUSIBLE, Parcels, folded, listed
+from plastimap.brainage.parcels import PLAUSIBLE, Parcels, column_finder, listed
+from plastimap.brainage.people import as_people, labels
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.writing import PathLike
 
@@ -20,14 +22,8 @@ if TYPE_CHECKING:
 ADULT = (18.0, 110.0)
 """Years; a brain that still grows has another relation to age, and no model here was made for it."""
 
-SEXES = {"m": 1.0, "male": 1.0, "f": 0.0, "female": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
-"""Words for sex → the number that models use; numbers 0 and 1 stay as they are."""
-
-ABOUT_PEOPLE = ("participant_id", "session", "age", "sex", "site", "group")
+ABOUT_PEOPLE = ("participant_id", "session", "age", "sex", "site", "group", "day", "days")
 """What a table of parcels carries along of its people, so that it can be trained on elsewhere."""
-
-SHARE_IMPLAUSIBLE = 0.01
-"""Share of values outside the plausible range from which on it is another unit, not a few bad scans."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +59,25 @@ class ParcelTable:
 
     def covariates(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Columns of the people, shape (n, q)."""
+        import pandas as pd
+
         missing = [name for name in names if name not in self.people]
         if missing:
             raise BrainageProblem(f"the table of people has no column {', '.join(missing)}")
+        words = [name for name in names if not pd.api.types.is_numeric_dtype(self.people[name])]
+        if words:
+            raise BrainageProblem(f"covariates that are no numbers: {listed(words)}; leave them out of the model")
         return self.people[list(names)].to_numpy(np.float64).reshape(len(self.people), len(names))
+
+    @property
+    def persons(self) -> NDArray[np.str_]:
+        """Identifier of each row's person, who may have several sessions."""
+        return self.people["participant_id"].to_numpy(np.str_)
+
+    @property
+    def count(self) -> int:
+        """People, each counted once."""
+        return len(np.unique(self.persons))
 
     def rows(self, chosen: ArrayLike) -> ParcelTable:
         """Some of the people, by place or by a mask."""
@@ -106,12 +117,14 @@ def read_text_table(file: PathLike) -> pd.DataFrame:
     path = Path(file)
     if not path.is_file():
         raise BrainageProblem(f"{path}: no such file")
+    # What is cut short or no archive is told by exceptions of its own.
+    unreadable = (UnicodeDecodeError, EOFError, OSError, zlib.error, pd.errors.EmptyDataError, pd.errors.ParserError)
     text = dict.fromkeys(("participant_id", "session", "session_id", "site"), str)
     try:
         head = pd.read_csv(path, sep="\t", nrows=0)
         separator = "\t" if len(head.columns) > 1 else ","
         table = pd.read_csv(path, sep=separator, na_values=["n/a"], dtype=text)
-    except (UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+    except unreadable as error:
         raise BrainageProblem(f"{path}: no table of text ({error}); give a TSV or CSV file") from error
     return table.rename(columns={"session_id": "session"})
 
@@ -134,14 +147,15 @@ def as_parcel_table(table: pd.DataFrame, parcels: Parcels, *, name: str = "the t
     """
     import pandas as pd
 
-    by_name = {folded(str(column)): str(column) for column in table}
-    found = list(_column_problems(table, parcels, by_name, name))
+    found = list(_column_problems(table, parcels, name))
     if found:
         raise BrainageProblem(found)
-    columns = [by_name[folded(parcel)] for parcel in parcels.names]
+    find = column_finder(map(str, table))
+    columns = [find(*parcel)[0] for parcel in zip(parcels.names, parcels.measures, strict=True)]
     values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    people, notes = _people(table.drop(columns=columns))
-    found = [*_people_problems(people, name), *_value_problems(values, parcels, name)]
+    people, notes, wrong = as_people(table.drop(columns=columns))
+    found = [f"{name}: {one}" for one in wrong]
+    found += [*_people_problems(people, name), *_unit_problems(values, people, parcels, name)]
     if found:
         raise BrainageProblem(found)
     values, repaired = _plausible(values, parcels)
@@ -162,43 +176,39 @@ def with_people(table: pd.DataFrame, people: pd.DataFrame, *, name: str = "the t
         raise BrainageProblem(f"{name}: it cannot be joined without the column participant_id in both tables")
     ours, theirs = table.copy(), people.copy()
     for one in (ours, theirs):
-        one["participant_id"] = _labels(one["participant_id"])
+        one["participant_id"] = labels(one["participant_id"])
     keys = [key for key in ("participant_id", "session") if key in ours and key in theirs]
     own = [column for column in theirs if column in keys or column not in ours]
-    return ours.merge(theirs[own].drop_duplicates(keys), on=keys, how="left", validate="many_to_one")
+    return ours.merge(_one_row_each(theirs[own], keys, name), on=keys, how="left", validate="many_to_one")
 
 
-def _labels(column: pd.Series) -> pd.Series:
-    return "sub-" + column.astype(str).str.removeprefix("sub-")
+def _one_row_each(people: pd.DataFrame, keys: list[str], name: str) -> pd.DataFrame:
+    """Rows of one key joined, what one lacks taken from the others; refused where they contradict each other."""
+    grouped = people.groupby(keys, sort=False, dropna=False)
+    differ = grouped.nunique().gt(1)
+    if differ.to_numpy().any():
+        columns = [str(column) for column in differ if differ[column].any()]
+        who = people.set_index(keys).index[people.set_index(keys).index.isin(differ.index[differ.any(axis=1)])]
+        names = dict.fromkeys(str(one[0] if isinstance(one, tuple) else one) for one in who)
+        raise BrainageProblem(
+            f"{name}: rows that contradict each other in {listed(columns)}: {listed(names)}; keep one row each, or "
+            "give both tables a column session"
+        )
+    return grouped.first().reset_index()
 
 
-def _column_problems(table: pd.DataFrame, parcels: Parcels, by_name: dict[str, str], name: str) -> Iterator[str]:
+def _column_problems(table: pd.DataFrame, parcels: Parcels, name: str) -> Iterator[str]:
     needed = [column for column in ("participant_id", "age") if column not in table]
     if needed:
         yield f"{name}: no column {', '.join(needed)}; add it, or name the table of participants beside it"
-    missing = [parcel for parcel in parcels.names if folded(parcel) not in by_name]
+    find = column_finder(map(str, table))
+    found = {parcel: find(parcel, measure) for parcel, measure in zip(parcels.names, parcels.measures, strict=True)}
+    missing = [parcel for parcel, columns in found.items() if not columns]
     if missing:
         yield f"{name}: {len(missing)} of {len(parcels.names)} parcels have no column: {listed(missing)}"
-    if len(by_name) < len(table.columns):
-        yield f"{name}: columns that read as the same parcel; each may be there once"
-
-
-def _people(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Identifiers, ages, sexes and sites as models take them."""
-    import pandas as pd
-
-    people, notes = table.reset_index(drop=True).copy(), list[str]()
-    people["participant_id"] = _labels(people["participant_id"])
-    people["age"] = pd.to_numeric(people["age"], errors="coerce")
-    if "sex" not in people:
-        people["sex"] = np.nan
-        notes.append("Sex is not known: models that use it take the mean of their training data.")
-    people["sex"] = people["sex"].astype(str).str.strip().str.lower().map(SEXES).astype(float)
-    if "site" not in people:
-        people["site"] = "one"
-        notes.append("No column site: everybody counts as of one site.")
-    people["site"] = people["site"].fillna("unnamed").astype(str)
-    return people, notes
+    twice = [" and ".join(columns) for columns in found.values() if len(columns) > 1]
+    if twice:
+        yield f"{name}: columns that read as the same parcel: {listed(twice)}; keep one of them"
 
 
 def _people_problems(people: pd.DataFrame, name: str) -> Iterator[str]:
@@ -214,18 +224,20 @@ def _people_problems(people: pd.DataFrame, name: str) -> Iterator[str]:
         yield f"{name}: ages outside {ADULT[0]:g}–{ADULT[1]:g} years: {listed(outside)}; models here are for adults"
 
 
-def _value_problems(values: NDArray[np.float64], parcels: Parcels, name: str) -> Iterator[str]:
-    empty = [parcel for parcel, column in zip(parcels.names, values.T, strict=True) if np.isnan(column).all()]
-    if empty and len(values):
-        yield f"{name}: parcels without a single number: {listed(empty)}"
+def _unit_problems(values: NDArray[np.float64], people: pd.DataFrame, parcels: Parcels, name: str) -> Iterator[str]:
+    """People whose middle value of a measure is impossible have it in another unit; a few bad values are no unit."""
+    # 0 is a parcel that FreeSurfer did not find.
+    found = np.where(np.isfinite(values) & (values != 0), values, np.nan)
     for measure, (low, high, unit) in PLAUSIBLE.items():
-        mine = values[:, [one == measure for one in parcels.measures]]
-        known = mine[np.isfinite(mine)]
-        wrong = (known <= low) | (known > high)
-        if known.size and wrong.mean() > SHARE_IMPLAUSIBLE:
+        mine = found[:, [one == measure for one in parcels.measures]]
+        rows = np.flatnonzero(np.isfinite(mine).any(axis=1))
+        middle = np.nanmedian(mine[rows], axis=1)
+        wrong = np.flatnonzero((middle <= low) | (middle > high))
+        if wrong.size:
+            who = people["participant_id"].to_numpy(np.str_)[rows[wrong]]
             yield (
-                f"{name}: {100 * wrong.mean():.0f} % of the values of {measure} are outside {low:g}–{high:g} {unit} "
-                f"(median {np.median(known):g}); give them in {unit}"
+                f"{name}: values of {measure} outside {low:g}–{high:g} {unit} in {wrong.size} of {len(values)} rows "
+                f"({listed(dict.fromkeys(who.tolist()))}; median {np.median(middle[wrong]):g}); give them in {unit}"
             )
 
 

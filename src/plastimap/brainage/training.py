@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plastimap.brainage.evaluate import cross_validate, summary
-from plastimap.brainage.lesions import lesion_side, read_shares, with_volumes
+from plastimap.brainage.lesion_table import read_lesions, with_volumes
+from plastimap.brainage.lesions import lesion_side, named_sides
 from plastimap.brainage.model import FEWEST_SITES, BrainAgeModel, Settings, apply, train, with_local_controls
 from plastimap.brainage.results import long_table
 from plastimap.brainage.storage import save_model
@@ -59,11 +60,12 @@ def train_and_save(
         The model's notes.
     """
     model = train(table, settings)
-    save_model(file, model, data=data, licence=licence, metrics=_errors(table, settings) if evaluate else None)
+    save_model(file, model, data=data, licence=licence, metrics=errors_left_out(table, settings) if evaluate else None)
     return model.notes
 
 
-def _errors(table: ParcelTable, settings: Settings) -> dict[str, Any]:
+def errors_left_out(table: ParcelTable, settings: Settings) -> dict[str, Any]:
+    """Errors on people left out and, with enough sites, on sites left out, as the card has them."""
     found: dict[str, Any] = {"random folds": summary(cross_validate(table, settings, "random"))}
     if len(np.unique(table.site)) >= FEWEST_SITES:
         found["sites left out"] = summary(cross_validate(table, settings, "sites"))
@@ -98,15 +100,21 @@ def judged(
         Healthy people of the same sites.
     lesions : DataFrame, optional
         Lesioned share of each parcel, a row per person, and ``lesion_volume_ml`` where it is known. Sides come from
-        the column ``lesion_side`` (L, R) of the people where there is one, else from where most of the lesion lies.
+        the column ``lesion_side`` (L, R, both) of the people where it says one, else from where most of the lesion
+        lies.
+
+    Raises
+    ------
+    BrainageProblem
+        If the table of lesions or its sides do not go with the people.
     """
     known = with_local_controls(model, controls) if controls is not None else model
-    shares = read_shares(lesions, table.people, table.parcels) if lesions is not None else None
+    found = read_lesions(lesions, table.people, table.parcels) if lesions is not None else None
+    shares = found.shares if found else None
     sides = lesion_side(shares, table.parcels) if shares is not None else [""] * len(table.people)
     if "lesion_side" in table.people:
-        given = table.people["lesion_side"].astype("string").str.upper().str[0]
-        sides = [one if one in ("L", "R") else side for one, side in zip(given.fillna(""), sides, strict=True)]
+        sides = named_sides(table.people["lesion_side"], sides)
     prediction = apply(known, table, lesioned=shares)
     frame = long_table(known, table, prediction, lesioned=shares, lesion_sides=sides)
-    people = with_volumes(table.people, lesions) if lesions is not None else table.people
-    return Judged(frame, people, prediction.notes)
+    people = with_volumes(table.people, found) if found else table.people
+    return Judged(frame, people, (*prediction.notes, *(found.notes if found else ())))

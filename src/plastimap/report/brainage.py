@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from plastimap.brainage.pictures import surface_figure
-from plastimap.brainage.surface import SIDES, region_vertices, vertex_values
+from plastimap.brainage.modelled import groups_of
+from plastimap.brainage.problems import BrainageProblem
+from plastimap.brainage.surface import SIDES, region_vertices
+from plastimap.brainage.tables import read_text_table
 from plastimap.paths import Paths
+from plastimap.report.brainage_surfaces import surface_means
 from plastimap.report.study_figures import Drawn
 from plastimap.report.style import OKABE_ITO, axes_grid, new_figure
 from plastimap.report.tables import Table, make_table
@@ -29,10 +31,10 @@ WHOLE = "whole brain"
 
 TABLES = {
     "cohort": ("What goes with the gap (mixed models; corrected for age)", ("p", "q")),
-    "classifiers": ("Classifiers of a bad motor outcome, people not seen (exploratory)", ()),
+    "classifiers": ("Classifiers of a bad motor outcome, people not seen in any session (exploratory)", ()),
     "importance": ("Features that classifiers used most (exploratory)", ()),
     "mediation": ("Lesion → gap → motor score (exploratory: no proof of cause)", ()),
-    "change": ("Change of the gap since the first session", ("p", "q")),
+    "change": ("Change of the gap since each person's first session (other terms are added to the first)", ("p", "q")),
     "noise_floor": ("What two scans of people without change differ by", ()),
 }
 """Table → caption and columns of p values."""
@@ -41,7 +43,10 @@ DAYS_TOLD = ((1, 10, 100, 1000, 10000), (1, 3, 10, 30, 100, 300, 1000, 3000, 100
              (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000))  # fmt: skip
 """Days that an axis may name, coarse to fine: the first kind of which three lie in its range is taken."""
 
-HIDDEN = ("dof", "site_variance")
+HIDDEN = ("dof", "site_variance", "person_variance")
+MISLEADING = ("r2_corrected",)
+"""Errors on a card that are not shown: even of noise, ages that were corrected by the real age explain all of it."""
+
 ROWS_SHOWN = 40
 
 
@@ -58,6 +63,8 @@ class BrainageInputs:
     card : mapping
         The model's.
     notes : tuple of str
+    groups : mapping of str to str
+        Participant → group, of those who have one.
     vertices : mapping of str to ndarray
         ``L``, ``R`` → number of the region of every vertex of fsaverage5, −1 = none; empty = no surfaces.
     regions : tuple of (network, hemisphere)
@@ -68,6 +75,7 @@ class BrainageInputs:
     tables: Mapping[str, pd.DataFrame]
     card: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
     vertices: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
 
@@ -116,7 +124,16 @@ def read_brainage(folder: PathLike, config: Mapping[str, Any]) -> BrainageInputs
     }
     vertices = region_vertices(files, card["parcels"], regions) if len(files) == len(SIDES) else {}
     table = pd.read_csv(ages, sep="\t", na_values=["n/a"], dtype={"session": str, "side": str})
-    return BrainageInputs(table, tables, card, tuple(notes), vertices, regions)
+    groups, unclear = _groups(place / Paths.brainage_people)
+    return BrainageInputs(table, tables, card, (*notes, *unclear), groups, vertices, regions)
+
+
+def _groups(people: Path) -> tuple[dict[str, str], list[str]]:
+    """Who is in which group; nobody, and a note, where that is not clear."""
+    try:
+        return (groups_of(read_text_table(people)) if people.is_file() else {}), []
+    except BrainageProblem as problem:
+        return {}, [f"No pictures of groups: {problem}."]
 
 
 def build_brainage(inputs: BrainageInputs) -> BrainageSection:
@@ -134,7 +151,7 @@ def build_brainage(inputs: BrainageInputs) -> BrainageSection:
     drawn = [_gaps(inputs.tables["groups"]), _against_age(inputs.ages)]
     if "time" in inputs.tables:
         drawn.append(_curves(inputs.tables["time"]))
-    drawn += _surfaces(inputs)
+    drawn += surface_means(inputs.ages, inputs.groups, inputs.vertices, inputs.regions)
     tables = [make_table(inputs.tables["groups"], caption="Mean gap per network (years)")]
     for name, (caption, p_columns) in TABLES.items():
         if name in inputs.tables:
@@ -160,7 +177,7 @@ def _paragraphs(inputs: BrainageInputs) -> list[str]:
 
 
 def _errors(card: Mapping[str, Any]) -> list[Table]:
-    """Errors of people and sites left out, from the model's card."""
+    """Errors of people and sites left out, from the model's card; corrected ones with a warning."""
     import pandas as pd
 
     rows = [
@@ -172,7 +189,11 @@ def _errors(card: Mapping[str, Any]) -> list[Table]:
     ]
     if not rows:
         return []
-    return [make_table(pd.DataFrame(rows), caption="Errors of the model on people and sites left out (years)")]
+    table = pd.DataFrame(rows).drop(columns=list(MISLEADING), errors="ignore")
+    caption = "Errors of the model on people and sites left out (years)"
+    if any(str(name).endswith("_corrected") for name in table):
+        caption += ". Corrected ones use the real age, which is what was to be predicted: they are no accuracy"
+    return [make_table(table, caption=caption)]
 
 
 def _gaps(groups: pd.DataFrame) -> Drawn:
@@ -259,25 +280,3 @@ def _days_told(first: float, last: float) -> list[int]:
     """Days that an axis from `first` to `last` names."""
     kinds = [[day for day in days if first <= day <= last] for days in DAYS_TOLD]
     return next((days for days in kinds if len(days) >= 3), kinds[-1])
-
-
-def _surfaces(inputs: BrainageInputs) -> list[Drawn]:
-    """Mean gap of regions on fsaverage5: of hemispheres, and of the sides of the lesion where there are."""
-    if not inputs.vertices:
-        return []
-    kinds = {"hemisphere": ("brainage_surface", "left and right hemisphere", {"L": "L", "R": "R"})}
-    if inputs.ages["side"].notna().any():
-        sides = {"L": "ipsilesional", "R": "contralesional"}
-        kinds["side"] = ("brainage_sides", "ipsilesional (drawn left) and contralesional (drawn right)", sides)
-    drawn: list[Drawn] = []
-    for column, (name, words, sides) in kinds.items():
-        means = inputs.ages.groupby(["network", column])["pad_corrected"].mean()
-        values = {(network, side): float(means.get((network, sides[side]), np.nan)) for network, side in inputs.regions
-                  if side in sides}  # fmt: skip
-        shown = vertex_values(values, inputs.vertices, inputs.regions)
-        limit = float(np.nanmax(np.abs(list(values.values())), initial=1.0))
-        figure: Figure = surface_figure(shown, limit=limit, names=SIDES if column == "hemisphere" else sides)
-        caption = f"Mean corrected gap (years) of every network, {words}, on the inflated fsaverage5 surface."
-        title = f"Brain age gap on the surface, {words}"
-        drawn.append(Drawn(name, figure, means.reset_index(), title, caption, raster=True))
-    return drawn

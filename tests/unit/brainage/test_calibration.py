@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
@@ -11,7 +15,7 @@ from plastimap.brainage.calibration import calibrate
 from plastimap.brainage.evaluate import cross_validate, scores, splits, summary
 from plastimap.brainage.gaussian_process import GaussianProcess, fit_gaussian_process
 from plastimap.brainage.harmonise import fit_harmoniser
-from plastimap.brainage.model import Settings
+from plastimap.brainage.model import BrainAgeModel, Settings, fit_model, with_local_controls
 from plastimap.brainage.predicted import LEAST_VARIANCE, Predicted
 from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.ridge import fit_ridge
@@ -151,6 +155,44 @@ def test_shifts_of_sites_are_taken_off(rng: np.random.Generator, method: str) ->
     np.testing.assert_array_equal(unknown, values)
 
 
+@pytest.mark.parametrize("method", ["location", "combat"])
+def test_the_course_with_age_stays_where_sites_scatter_differently(rng: np.random.Generator, method: str) -> None:
+    # −0.005 a year at every site, noise of 0.05, 0.1 and 0.2: divided by its noise, a site would age 0.6 to 2.6 times.
+    number = rng.integers(0, 3, 600)
+    age, site = rng.uniform(20, 80, 600), number.astype(str)
+    noise = rng.normal(0, 1, (600, 30)) * np.array([0.05, 0.1, 0.2])[number][:, None]
+    values = 2.5 - 0.005 * age[:, None] + np.array([0, 0.1, -0.1])[number][:, None] + noise
+    harmoniser = fit_harmoniser(values, age, np.zeros(600), site, method=method)  # type: ignore[arg-type]
+    out = harmoniser.apply(values, site)
+    for one in range(3):
+        before, after = (np.polyfit(age[number == one], each[number == one].mean(axis=1), 1) for each in (values, out))
+        assert after[0] == pytest.approx(before[0], abs=1e-9)
+    means = [(out + 0.005 * age[:, None])[number == one].mean() for one in range(3)]
+    assert np.ptp(means) < 0.02
+
+
+def test_shifts_of_combat_are_shrunk_by_their_spread_over_parcels(rng: np.random.Generator) -> None:
+    # True shifts differ by 0.02 between parcels, means of 20 people by 0.22: a parcel's own says hardly anything.
+    site, age = np.repeat(np.array(["a", "b"]), 20), rng.uniform(20, 80, 40)
+    true = rng.normal(0.5, 0.02, 200)
+    values = rng.normal(0, 1, (40, 200)) + (site == "b")[:, None] * true
+    found = fit_harmoniser(values, age, np.zeros(40), site, method="combat")
+    apart = found.sites["b"].location - found.sites["a"].location
+    raw = values[20:].mean(axis=0) - values[:20].mean(axis=0)
+    assert apart.std() < 0.5 * raw.std()
+    assert apart.mean() == pytest.approx(raw.mean(), rel=0.1)
+
+
+def test_with_controls_the_shift_of_a_site_is_no_bias_of_age(rng: np.random.Generator) -> None:
+    # Older sites are taken for too old: without their shifts, the real age is what to expect.
+    number, shift = np.repeat(np.arange(20), 60), np.linspace(-0.3, 0.3, 20)
+    age = 20 + 2 * number + rng.uniform(0, 20, 1200)
+    predicted = (age * np.exp(shift[number] + rng.normal(0, 0.03, 1200)))[:, None]
+    found = calibrate(age, predicted, 0.1 * predicted, number)
+    assert found.bias.slope[0] > 1.3
+    assert found.bias_with_controls.slope[0] == pytest.approx(1, abs=0.05)
+
+
 def test_a_new_site_is_learnt_from_its_controls(rng: np.random.Generator) -> None:
     site = np.repeat(np.array(["a", "b", "c", "d"]), 60)
     age = rng.uniform(20, 80, 260)
@@ -182,10 +224,58 @@ def test_sessions_of_a_person_stay_together(healthy: ParcelTable) -> None:
         assert not set(names[training]) & set(names[test])
 
 
+@pytest.fixture
+def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Whom each fold's model is trained on."""
+    seen = list[set[str]]()
+
+    def watched(table: ParcelTable, *given: Any, **options: Any) -> BrainAgeModel:
+        seen.append(set(table.persons.tolist()))
+        return fit_model(table, *given, **options)
+
+    monkeypatch.setattr("plastimap.brainage.evaluate.fit_model", watched)
+    return seen
+
+
+@pytest.mark.parametrize(("scheme", "controls"), [("random", (0,)), ("sites", (0, 10))])
+def test_who_is_judged_was_not_trained_on(
+    healthy: ParcelTable, trained_on: list[set[str]], scheme: str, controls: tuple[int, ...]
+) -> None:
+    # Half of the people were measured at another site, too.
+    again = healthy.people.assign(site=np.roll(healthy.site, 1)).iloc[:100]
+    people = pd.concat([healthy.people, again], ignore_index=True)
+    twice = replace(healthy, people=people, values=np.vstack([healthy.values, healthy.values[:100]]))
+    found = cross_validate(twice, Settings(method="ridge"), scheme, controls=controls, folds=5)  # type: ignore[arg-type]
+    pairs = found.groupby(found["site"] if scheme == "sites" else found["participant_id"])
+    assert len(trained_on) == (6 if scheme == "sites" else 5)
+    for _, part in pairs:
+        judged = set(part["participant_id"])
+        assert any(not judged & one for one in trained_on)
+    assert len(found[(found["controls"] == 0) & (found["hemisphere"] == "B")]) == 300
+
+
+def test_controls_are_people_with_all_their_sessions(healthy: ParcelTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = pd.concat([healthy.people.assign(session=one) for one in ("1", "2")], ignore_index=True)
+    twice = replace(healthy, people=people, values=np.vstack([healthy.values] * 2))
+    drawn = list[list[str]]()
+
+    def watched(model: BrainAgeModel, controls: ParcelTable) -> BrainAgeModel:
+        drawn.append(controls.persons.tolist())
+        return with_local_controls(model, controls)
+
+    monkeypatch.setattr("plastimap.brainage.evaluate.with_local_controls", watched)
+    found = cross_validate(twice, Settings(method="ridge"), "sites", controls=(0, 10))
+    assert [(len(one), len(set(one))) for one in drawn] == [(20, 10)] * 6
+    judged = set(found.loc[found["controls"] == 10, "participant_id"])
+    assert not judged & {name for one in drawn for name in one}
+
+
 def test_scores_tell_both_errors_and_the_median(healthy: ParcelTable) -> None:
     found = cross_validate(healthy, Settings(method="ridge"), "sites", controls=(0, 10))
     table = scores(found)
     assert {"mae", "mae_corrected", "median_mae", "coverage"} <= set(table)
+    # A share of variance explained would be near 1 even of noise, since the real age is used.
+    assert "r2_corrected" not in table
     everybody = found[(found["controls"] == 0) & (found["hemisphere"] == "B")]
     assert len(everybody) == 200
     assert table["mae"].notna().all()
@@ -198,6 +288,14 @@ def test_scores_tell_both_errors_and_the_median(healthy: ParcelTable) -> None:
 def test_one_site_cannot_be_left_out(healthy: ParcelTable) -> None:
     with pytest.raises(BrainageProblem, match="there is one"):
         list(splits(healthy.rows(healthy.site == "site0"), "sites"))
+
+
+def test_sites_that_share_everybody_cannot_be_left_out(healthy: ParcelTable) -> None:
+    first = healthy.persons[healthy.site == "site0"]
+    names = np.where(healthy.site == "site0", healthy.persons, first[0])
+    shared = replace(healthy, people=healthy.people.assign(participant_id=names))
+    with pytest.raises(BrainageProblem, match="all people were measured at one"):
+        list(splits(shared, "sites"))
 
 
 @pytest.mark.parametrize("count", [-1, 500])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import false_discovery_control
 
-from plastimap.brainage.classify import classify
-from plastimap.brainage.cohort import LESION, cohort_models, mediation
+from plastimap.brainage import statistics
+from plastimap.brainage.classify import Classified, classify
+from plastimap.brainage.cohort import LESION, MOTOR, TIME, cohort_models, mediation, predictors
 from plastimap.brainage.longitudinal import change_models, natural_spline, noise_floor, time_curves
 from plastimap.brainage.problems import BrainageProblem
-from plastimap.brainage.random_intercept import fit_intercept
-from plastimap.brainage.statistics import cohort_statistics
+from plastimap.brainage.statistics import cohort_statistics, group_table
 
 NETWORKS = ("frontoparietal", "visual")
 
@@ -43,46 +42,9 @@ def cohort(rng: np.random.Generator, n: int = 160, *, site_sd: float = 2.0) -> t
     return pd.concat(rows, ignore_index=True), people
 
 
-@pytest.mark.parametrize("site_sd", [0.5, 3.0])
-def test_the_random_intercept_is_that_of_statsmodels(rng: np.random.Generator, site_sd: float) -> None:
-    api = pytest.importorskip("statsmodels.api")
-    site = rng.integers(0, 12, 200)
-    design = np.column_stack([np.ones(200), rng.normal(size=(200, 2))])
-    y = design @ [1.0, 2.0, -1.0] + rng.normal(0, site_sd, 12)[site] + rng.normal(0, 1, 200)
-    ours = fit_intercept(y, design, site)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs = api.MixedLM(y, design, site).fit(reml=True)
-    assert ours.way == "mixed"
-    np.testing.assert_allclose(ours.beta, theirs.fe_params, rtol=1e-4)
-    # Its errors come from a numerical second derivative by the variances too: equal to a few in a thousand.
-    np.testing.assert_allclose(np.sqrt(np.diag(ours.covariance)), theirs.bse_fe, rtol=5e-3)
-    np.testing.assert_allclose([ours.between, ours.within], [theirs.cov_re[0, 0], theirs.scale], rtol=1e-2)
-
-
-def test_sites_that_do_not_differ_fall_back_to_clustered_errors(rng: np.random.Generator) -> None:
-    api = pytest.importorskip("statsmodels.api")
-    site = np.arange(200) % 10
-    design = np.column_stack([np.ones(200), rng.normal(size=200)])
-    y = design @ [1.0, 2.0] + rng.normal(0, 1, 200)
-    # Sites more alike than chance makes them: the variance between them is estimated as none.
-    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    y -= np.array([residual[site == one].mean() for one in range(10)])[site]
-    ours = fit_intercept(y, design, site)
-    theirs = api.OLS(y, design).fit(cov_type="cluster", cov_kwds={"groups": site}, use_t=True)
-    assert (ours.way, ours.dof, ours.between) == ("clustered", 9, 0.0)
-    np.testing.assert_allclose(np.sqrt(np.diag(ours.covariance)), theirs.bse, rtol=1e-8)
-    np.testing.assert_allclose(ours.p_values(), theirs.pvalues, rtol=1e-6)
-
-
-def test_dependent_columns_are_refused() -> None:
-    with pytest.raises(BrainageProblem, match="depend"):
-        fit_intercept(np.arange(10.0), np.ones((10, 2)), np.arange(10) % 3)
-
-
 def test_a_planted_slope_is_found_on_its_side_alone(rng: np.random.Generator) -> None:
     ages, people = cohort(rng)
-    table = cohort_models(ages, people.drop(columns="motor_score"))
+    table = cohort_models(ages, people.drop(columns="motor_score")).table
     lesion = table[table["term"] == LESION].set_index(["network", "side"])
     for network in NETWORKS:
         row = lesion.loc[(network, "ipsilesional")]
@@ -94,7 +56,7 @@ def test_a_planted_slope_is_found_on_its_side_alone(rng: np.random.Generator) ->
 
 def test_mediation_finds_the_path_that_was_planted(rng: np.random.Generator) -> None:
     ages, people = cohort(rng, 120)
-    found = mediation(ages, people).set_index(["network", "side"])
+    found = mediation(ages, people).table.set_index(["network", "side"])
     row = found.loc[("frontoparietal", "ipsilesional")]
     assert row["lower"] < -6 < row["upper"]  # 3 years per unit × −2 points per year
     assert row["upper"] < 0
@@ -103,18 +65,39 @@ def test_mediation_finds_the_path_that_was_planted(rng: np.random.Generator) -> 
 def test_classifiers_are_judged_by_people_not_seen(rng: np.random.Generator) -> None:
     table = pd.DataFrame(rng.normal(size=(120, 4)), columns=list("abcd"))
     outcome = (table["a"] + rng.normal(0, 0.3, 120) > 0).to_numpy()
-    found = classify(table, outcome, trees=12)
+    found = classify(table, outcome, np.arange(120), trees=8)
     assert found.scores.groupby("classifier")["auc"].mean().min() > 0.8
     assert set(found.importance.groupby("classifier")["feature"].first()) == {"a"}
     with pytest.raises(BrainageProblem, match="of either"):
-        classify(table, np.arange(120) < 3)
+        classify(table, np.arange(120) < 3, np.arange(120))
 
 
-@pytest.mark.slow
-def test_noise_is_not_classified(rng: np.random.Generator) -> None:
-    noise = classify(pd.DataFrame(rng.normal(size=(120, 6))), rng.random(120) < 0.5)
-    # 120 people: the area's SD by chance is 0.053; features chosen outside the folds would give far more.
-    assert noise.scores.groupby("classifier")["auc"].mean().max() < 0.68
+def test_noise_is_not_classified_though_people_come_again(rng: np.random.Generator) -> None:
+    """Neither what was fitted on everybody nor another session of the same person tells an outcome."""
+    noise = np.repeat(rng.normal(size=(60, 4)), 6, axis=0)
+    noise += rng.normal(0, 0.05, noise.shape)
+    outcome, who = np.repeat(rng.random(60) < 0.5, 6), np.repeat(np.arange(60), 6)
+    found = classify(pd.DataFrame(noise), outcome, who, trees=8)
+    # 60 people: the area's SD by chance is 0.075. A forest that has seen its people at all gives 0.9 and more.
+    assert found.scores.groupby("classifier")["auc"].mean().max() < 0.8
+
+
+def test_who_does_badly_is_below_the_score(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    ages, people = cohort(rng, 40)
+    asked: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]] = []
+
+    def record(table: pd.DataFrame, outcome: np.ndarray, who: np.ndarray, **_options: object) -> Classified:
+        asked.append((table, outcome, who))
+        return Classified(pd.DataFrame({"auc": [0.5]}), pd.DataFrame())
+
+    monkeypatch.setattr(statistics, "classify", record)
+    found = cohort_statistics(ages, people, poor_outcome=float(people["motor_score"].sort_values().iloc[12]))
+    ((table, outcome, who),) = asked
+    scores = people.set_index("participant_id")["motor_score"][who]
+    assert scores[outcome].max() < scores[~outcome].min()
+    assert (outcome.sum(), len(outcome)) == (12, 40)
+    assert "motor_score" not in table
+    assert found.tables["classifiers"].loc[0, ["people_below", "people"]].tolist() == [12, 40]
 
 
 def test_a_spline_is_straight_outside_and_smooth_inside() -> None:
@@ -128,12 +111,87 @@ def test_a_spline_is_straight_outside_and_smooth_inside() -> None:
 
 def test_a_curve_over_time_is_found(rng: np.random.Generator) -> None:
     ages, people = cohort(rng)
-    found = time_curves(ages, people)
+    found = time_curves(ages, people).table
     contra = found[(found["side"] == "contralesional") & (found["network"] == "visual")]
     slope = np.polyfit(np.log(contra["days"]), contra["pad"], 1)[0]
     assert slope == pytest.approx(-2, abs=0.5)
     assert contra["q"].iloc[0] < 0.001
     assert (contra["lower"] <= contra["pad"]).all()
+
+
+def test_terms_are_logarithms_and_age_is_squared() -> None:
+    people = pd.DataFrame({"age": [40.0, 50.0, 60.0], "sex": [0.0, 1.0, np.nan], "lesion_volume_ml": [0.0, 1.0, 3.0],
+                           "days_since_stroke": [0.0, 10.0, 100.0], "motor_score": [1.0, 2.0, 3.0]})  # fmt: skip
+    terms = predictors(people)
+    assert list(terms) == [LESION, MOTOR, TIME, "age", "age²", "sex"]
+    np.testing.assert_allclose(terms[LESION], np.log([1, 2, 4]))
+    np.testing.assert_allclose(terms[TIME], np.log([1, 10, 100]))
+    np.testing.assert_allclose(terms["age²"], [100, 0, 100])
+
+
+def test_rates_of_false_discovery_are_over_regions_per_term(rng: np.random.Generator) -> None:
+    table = cohort_models(*cohort(rng, 60)).table
+    for _, part in table.groupby("term"):
+        np.testing.assert_allclose(part["q"], false_discovery_control(part["p"]))
+    assert (table["q"] > table["p"]).any()
+
+
+def repeated(rng: np.random.Generator, n: int = 60, times: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cohort scanned again and again, with little that changes."""
+    ages, people = cohort(rng, n, site_sd=0.0)
+    labels = [str(number) for number in range(1, times + 1)]
+    scans = [ages.assign(session=label, pad_corrected=ages["pad_corrected"] + rng.normal(0, 0.5, len(ages)))
+             for label in labels]  # fmt: skip
+    visits = [people.assign(session=label) for label in labels]
+    return pd.concat(scans, ignore_index=True), pd.concat(visits, ignore_index=True)
+
+
+def test_people_scanned_again_do_not_make_the_cohort_larger(rng: np.random.Generator) -> None:
+    ages, people = repeated(rng)
+    once = ages["session"] == "1", people["session"] == "1"
+    single, several = (cohort_models(*data).table.set_index(["network", "side", "term"])
+                       for data in ((ages[once[0]], people[once[1]]), (ages, people)))  # fmt: skip
+    # Noise of scans is small beside what people differ by: errors stay as they were, not less by the root of three.
+    assert (several["error"] / single["error"]).median() == pytest.approx(1, abs=0.1)
+    assert several["people"].eq(60).all()
+    assert several["n"].eq(180).all()
+    bars = group_table(ages).set_index(["network", "place"]), group_table(ages[once[0]]).set_index(["network", "place"])
+    assert (bars[0]["error"] / bars[1]["error"]).to_numpy() == pytest.approx(1, abs=0.1)
+    assert bars[0]["people"].equals(bars[1]["people"])
+
+
+def test_mediation_draws_people_not_scans(rng: np.random.Generator) -> None:
+    ages, people = repeated(rng, 40)
+    single, several = (mediation(one, other).table for one, other in (
+        (ages[ages["session"] == "1"], people[people["session"] == "1"]), (ages, people)))  # fmt: skip
+    width = [(table["upper"] - table["lower"]).to_numpy() for table in (single, several)]
+    np.testing.assert_allclose(width[1] / width[0], 1, atol=0.25)
+    assert several[["n", "people"]].drop_duplicates().to_numpy().tolist() == [[120, 40]]
+
+
+def test_one_bad_region_leaves_the_others(rng: np.random.Generator) -> None:
+    ages, people = cohort(rng, 60)
+    lost = (ages["network"] == "visual") & (ages["side"] == "ipsilesional") & (ages["participant_id"] > "sub-006")
+    ages.loc[lost, "pad_corrected"] = np.nan
+    for model in (cohort_models, mediation, time_curves):
+        found = model(ages, people)
+        left = set(map(tuple, found.table[["network", "side"]].drop_duplicates().to_numpy()))
+        assert left == {(network, side) for network in NETWORKS for side in ("ipsilesional", "contralesional")
+                        } - {("visual", "ipsilesional")}  # fmt: skip
+        assert any("visual ipsilesional" in note for note in found.notes)
+
+
+def test_words_among_numbers_of_people_are_told(rng: np.random.Generator) -> None:
+    ages, people = cohort(rng, 40)
+    people["motor_score"] = people["motor_score"].astype(object).where(people.index > 0, "not done")
+    with pytest.raises(BrainageProblem, match="motor_score of the people has what is no number: not done"):
+        cohort_models(ages, people)
+
+
+def test_two_rows_of_a_person_without_a_session_are_refused(rng: np.random.Generator) -> None:
+    ages, people = cohort(rng, 40)
+    with pytest.raises(BrainageProblem, match="more than one row of people for sub-000"):
+        cohort_models(ages, pd.concat([people, people[:1]], ignore_index=True))
 
 
 def sessions(rng: np.random.Generator, n: int = 60) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -154,18 +212,69 @@ def sessions(rng: np.random.Generator, n: int = 60) -> tuple[pd.DataFrame, pd.Da
 
 def test_change_by_session_and_group(rng: np.random.Generator) -> None:
     ages, people = sessions(rng)
-    table = change_models(ages, people).set_index("term")
+    table = change_models(ages, people).table.set_index("term")
     assert table.loc["group stroke", "estimate"] == pytest.approx(4, abs=4 * table.loc["group stroke", "error"])
     assert table.loc["session 03 × group stroke", "estimate"] == pytest.approx(4, abs=3)
-    assert abs(table.loc["change", "estimate"]) < 4 * table.loc["change", "error"]
+    change = table.loc["change (healthy, session 02)"]
+    assert abs(change["estimate"]) < 4 * change["error"]
 
 
 def test_the_noise_floor_is_that_of_the_difference(rng: np.random.Generator) -> None:
     ages, people = sessions(rng, 400)
     healthy = ages[ages["participant_id"].isin(people.loc[people["group"] == "healthy", "participant_id"])]
-    row = noise_floor(healthy).iloc[0]
+    row = noise_floor(healthy).table.iloc[0]
     assert row["floor"] == pytest.approx(1.96 * 2 * np.sqrt(2), rel=0.12)
     assert row["icc"] == pytest.approx(36 / 40, abs=0.04)
+
+
+def test_change_counts_from_the_first_session_in_time(rng: np.random.Generator) -> None:
+    """After falls behind before in the alphabet; who lacks a region before has no change there."""
+    ages, people = sessions(rng)
+    ages = ages[ages["session"] != "03"].replace({"session": {"01": "pre", "02": "post"}})
+    ages["age"] += (ages["session"] == "post") * 0.5
+    found = change_models(ages, people)
+    table = found.table.set_index("term")
+    assert table.loc["group stroke", "estimate"] == pytest.approx(4, abs=4 * table.loc["group stroke", "error"])
+    assert found.notes[0] == "Sessions in the order of ages: pre, post."
+    ages.loc[(ages["session"] == "pre") & (ages["participant_id"] < "sub-10"), "pad_corrected"] = np.nan
+    fewer = change_models(ages, people)
+    assert fewer.table["people"].unique().tolist() == [50]
+    assert any("10 people lack a region" in note for note in fewer.notes)
+    with pytest.raises(BrainageProblem, match="order of the sessions post, pre"):
+        change_models(ages.assign(age=50.0), people)
+
+
+def test_a_baseline_that_is_lost_is_not_replaced_by_the_next(rng: np.random.Generator) -> None:
+    ages, people = sessions(rng, 40)
+    rise = ages["session"].astype(int) * 3.0
+    ages["pad_corrected"] = rng.normal(0, 5, 40)[ages.groupby("session").cumcount()] + rise
+    ages.loc[(ages["session"] == "01") & (ages["participant_id"] < "sub-20"), "pad_corrected"] = np.nan
+    ages["pad_corrected"] += rng.normal(0, 0.1, len(ages))
+    found = change_models(ages, people.assign(group="all")).table
+    assert found["estimate"].to_numpy() == pytest.approx(3, abs=0.2)
+
+
+def test_people_without_a_group_or_a_session_are_told_and_left_out(rng: np.random.Generator) -> None:
+    ages, people = sessions(rng)
+    people.loc[people["participant_id"] == "sub-45", "group"] = None
+    ages.loc[ages["participant_id"] == "sub-02", "session"] = None
+    found = cohort_statistics(ages, people)
+    assert {"change", "noise_floor"} <= set(found.tables)
+    assert any("1 people with several sessions have no group" in note for note in found.notes)
+    assert any("1 people have ages without a session" in note for note in found.notes)
+    two = pd.concat([people, people[:1].assign(group="healthy"), people[-1:].assign(group="stroke")])
+    with pytest.raises(BrainageProblem, match="more than one group: sub-00, sub-59"):
+        change_models(ages, two)
+
+
+@pytest.mark.parametrize("name", ["healthy", "Controls", "healthy_controls", "HC"])
+def test_the_healthy_are_known_by_several_names(rng: np.random.Generator, name: str) -> None:
+    ages, people = sessions(rng)
+    people["group"] = people["group"].replace({"healthy": name, "stroke": "a stroke"})
+    found = cohort_statistics(ages, people)
+    assert found.tables["noise_floor"]["people"].tolist() == [30]
+    # Others are compared with them, though the alphabet has another order.
+    assert f"change ({name}, session 02)" in set(found.tables["change"]["term"])
 
 
 def test_what_cannot_be_fitted_is_said(rng: np.random.Generator) -> None:

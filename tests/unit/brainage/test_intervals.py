@@ -71,6 +71,12 @@ def test_nobody_is_younger_or_older_than_adults_are() -> None:
     assert (bottom[0, 0], top[0, 0]) == ADULT
 
 
+def test_a_prediction_that_nobody_has_gets_no_age_that_nobody_has() -> None:
+    bottom, top = hull([[6570.0], [-900.0]], [[5.0], [5.0]], [[-3.0], [-3.0]], [[3.0], [3.0]])
+    assert (bottom[0, 0], top[0, 0]) == (ADULT[1], ADULT[1])
+    assert (bottom[1, 0], top[1, 0]) == (ADULT[0], ADULT[0])
+
+
 def test_an_interval_over_both_bands_has_no_gap() -> None:
     # Of the young it accepts 30 to 35, of the old 45 to 60.
     bottom, top = hull([[30.0]], [[5.0]], [[0.0], [3.0]], [[1.0], [6.0]])

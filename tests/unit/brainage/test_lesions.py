@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,9 +15,8 @@ from plastimap.brainage.lesions import (
     lesion_shares,
     lesion_side,
     lesion_volume_ml,
-    read_shares,
+    named_sides,
     side_of,
-    with_volumes,
 )
 from plastimap.brainage.model import Settings, apply, train
 from plastimap.brainage.problems import BrainageProblem
@@ -68,7 +65,7 @@ def test_only_the_same_hemisphere_stands_in(healthy: ParcelTable) -> None:
 
 
 def test_a_region_that_is_mostly_gone_has_no_age(healthy: ParcelTable, others: ParcelTable) -> None:
-    model = train(healthy, Settings(method="ridge", calibrate_for="known_sites"))
+    model = train(healthy, Settings(method="ridge"))
     shares = np.zeros_like(others.values)
     shares[0, :2] = 0.9
     shares[1, :12] = 0.9
@@ -100,43 +97,33 @@ def test_a_voxel_counts_by_its_share() -> None:
     np.testing.assert_allclose(lesion_shares(np.full((2, 2, 2), 0.25), labels, [1]), [0.25])
 
 
-def test_volumes_of_masks_stand_in_where_people_have_none(healthy: ParcelTable) -> None:
-    people = healthy.people.iloc[:3].assign(lesion_volume_ml=[2.0, np.nan, np.nan])
-    lesions = pd.DataFrame({"participant_id": ["sub-0001", "sub-0000"], "lesion_volume_ml": [7.5, 9.0]})
-    assert with_volumes(people, lesions)["lesion_volume_ml"].fillna(-1).tolist() == [2.0, 7.5, -1]
-    bare = with_volumes(healthy.people.iloc[:3], lesions)
-    assert bare["lesion_volume_ml"].fillna(-1).tolist() == [9.0, 7.5, -1]
-    assert "lesion_volume_ml" not in with_volumes(healthy.people, lesions.drop(columns="lesion_volume_ml"))
-
-
 def test_sides_follow_most_of_the_lesion(healthy: ParcelTable) -> None:
     shares = np.zeros((3, 24))
     shares[0, 1] = shares[1, 20] = shares[2, 1] = shares[2, 20] = 0.5
     assert lesion_side(shares, healthy.parcels) == ["L", "R", ""]
 
 
-def test_the_table_of_lesions_is_joined_and_checked(healthy: ParcelTable) -> None:
-    table = pd.DataFrame({"participant_id": ["0003", "sub-0001"], "lh_Vis_1": [0.25, 1.0], "lesion_volume_ml": 3.0})
-    shares = read_shares(table, healthy.people, healthy.parcels)
-    assert shares.sum() == 1.25
-    assert shares[3, 1] == 0.25
-    with pytest.raises(BrainageProblem, match="no parcels: elsewhere"):
-        read_shares(table.assign(elsewhere=1.0), healthy.people, healthy.parcels)
-    with pytest.raises(BrainageProblem, match="no column participant_id"):
-        read_shares(table.drop(columns="participant_id"), healthy.people, healthy.parcels)
-    with pytest.raises(BrainageProblem, match="none of its people"):
-        read_shares(table.assign(participant_id="nobody"), healthy.people, healthy.parcels)
-    with pytest.raises(BrainageProblem, match="no number in lh_Vis_1"):
-        read_shares(table.assign(lh_Vis_1=["0.5", "big"]), healthy.people, healthy.parcels)
-    with pytest.raises(BrainageProblem, match="0 to 1"):
-        read_shares(table.assign(lh_Vis_1=[25.0, 100.0]), healthy.people, healthy.parcels)
+def test_both_sides_are_asked_alike(healthy: ParcelTable) -> None:
+    """0.8 and 0.2 of one parcel, four parcels and one: four fifths on either side."""
+    shares = np.zeros((4, 24))
+    shares[0, 1], shares[0, 20] = 0.8, 0.2
+    shares[1, 1], shares[1, 20] = 0.2, 0.8
+    shares[2, [0, 1, 2, 3, 20]] = shares[3, [0, 20, 21, 22, 23]] = 1.0
+    assert lesion_side(shares, healthy.parcels) == ["L", "R", "L", "R"]
+
+
+def test_sides_are_as_they_are_named() -> None:
+    given = pd.Series(["left", "R", "bilateral", "Both", None, " rh "])
+    assert named_sides(given, ["R", "R", "L", "L", "L", ""]) == ["L", "R", "", "", "L", "R"]
+    with pytest.raises(BrainageProblem, match="rechts"):
+        named_sides(pd.Series(["rechts", "L"]), ["", ""])
 
 
 @pytest.mark.parametrize("method", ["ridge", "gaussian_process"])
 def test_a_planted_stroke_is_found_where_it_is_and_nowhere_else(
     healthy: ParcelTable, others: ParcelTable, method: str
 ) -> None:
-    model = train(healthy, replace(Settings(calibrate_for="known_sites"), method=method))  # type: ignore[arg-type]
+    model = train(healthy, Settings(method=method))  # type: ignore[arg-type]
     plan = StrokePlan(parcels_lesioned=(1, 2))
     cohort = simulate_stroke(others, age_course(healthy), plan=plan, seed=3)
     change = apply(model, cohort.table, lesioned=cohort.lesioned).age - apply(model, others).age

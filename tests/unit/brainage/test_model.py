@@ -17,13 +17,12 @@ from plastimap.brainage.problems import BrainageProblem
 from plastimap.brainage.results import long_table
 from plastimap.brainage.storage import card_beside, load_model, read_card, save_model
 from plastimap.brainage.tables import ParcelTable, as_parcel_table
-
-KNOWN = Settings(calibrate_for="known_sites")
+from plastimap.writing import write_json
 
 
 @pytest.fixture(scope="module", params=["gaussian_process", "ridge"])
 def model(request: pytest.FixtureRequest, healthy: ParcelTable) -> BrainAgeModel:
-    return train(healthy, replace(KNOWN, method=request.param))
+    return train(healthy, Settings(method=request.param))
 
 
 def test_ages_of_new_people_are_found_within_the_noise(model: BrainAgeModel, others: ParcelTable) -> None:
@@ -61,6 +60,61 @@ def test_the_correction_takes_the_bias_of_age_off(model: BrainAgeModel, others: 
     assert np.abs(corrected).mean() < np.abs(slope).mean()
 
 
+def test_ages_that_nobody_in_training_had_are_told(model: BrainAgeModel, others: ParcelTable) -> None:
+    old = replace(others, people=others.people.assign(age=np.where(np.arange(120) < 3, 95.0, 50.0)))
+    assert any("(20–80 years): 3 of the people" in note for note in apply(model, old).notes)
+    assert not any("than everybody in training" in note for note in apply(model, old.rows(np.arange(3, 120))).notes)
+
+
+def test_a_parcel_that_one_site_alone_has_is_refused(healthy: ParcelTable) -> None:
+    values = healthy.values.copy()
+    values[healthy.site != "site0", 0] = np.nan
+    values[15:, 1] = np.nan
+    lacking = replace(healthy, values=values)
+    for fit in (lambda: train(lacking), lambda: cross_validate(lacking, Settings(method="ridge"), "sites")):
+        with pytest.raises(
+            BrainageProblem, match=r"lh_Vis_0 was measured at the site site0 alone.*lh_Vis_1.* 15 of 200"
+        ):
+            fit()
+
+
+@pytest.mark.parametrize(("level", "sd"), [(4000.0, 300.0), (0.6, 0.03), (9000.0, 5000.0)])
+def test_people_in_another_unit_are_refused(healthy: ParcelTable, others: ParcelTable, level: float, sd: float) -> None:
+    parcels = replace(healthy.parcels, measures=("R1",) * 24)
+
+    def scaled(table: ParcelTable) -> ParcelTable:
+        return replace(table, parcels=parcels, values=np.maximum(level + sd * (table.values - 2.5) / 0.15, level / 50))
+
+    model, right = train(scaled(healthy), Settings(method="ridge")), scaled(others)
+    assert np.isfinite(apply(model, right).age).all()
+    for values in (right.values * 1000, right.values / 1000, right.values + 10 * sd):
+        wrong = replace(right, values=values)
+        for one in (wrong, wrong.rows([0])):
+            with pytest.raises(BrainageProblem, match="R1: 24 of 24 parcels"):
+                apply(model, one)
+        with pytest.raises(BrainageProblem, match="R1: 24 of 24 parcels"):
+            with_local_controls(model, wrong)
+    one = right.values.copy()
+    one[:, 3] = 1e3 * level
+    with pytest.raises(BrainageProblem, match=r"1 of 24 parcels .* lh_Vis_3"):
+        apply(model, replace(right, values=one))
+    # A parcel of one person may be anything: nothing is told by a single scan.
+    assert np.isfinite(apply(model, replace(right, values=one).rows([0])).age).all()
+
+
+def test_a_single_patient_may_lack_a_parcel(model: BrainAgeModel, others: ParcelTable) -> None:
+    values = others.values[:1].copy()
+    values[0, 0] = np.nan
+    found = apply(model, replace(others.rows([0]), values=values))
+    assert np.isfinite(found.age).all()
+    assert found.imputed.replaced.sum() == 1
+
+
+def test_words_are_no_covariates(healthy: ParcelTable) -> None:
+    with pytest.raises(BrainageProblem, match="no numbers: site"):
+        train(healthy, Settings(method="ridge", covariates=("sex", "site")))
+
+
 def test_a_model_on_disk_says_the_same(model: BrainAgeModel, others: ParcelTable, tmp_path: Path) -> None:
     place = tmp_path / "model.safetensors"
     save_model(place, model, data="simulated", licence="none", metrics={"mae": 1.0})
@@ -90,18 +144,52 @@ def test_a_broken_model_is_refused_in_words(model: BrainAgeModel, tmp_path: Path
     place = tmp_path / "model.safetensors"
     save_model(place, model, data="simulated", licence="none")
     whole = place.read_bytes()
-    place.write_bytes(whole[:-8] + bytes(8))
+    place.write_bytes(whole[:-8] + bytes(255 - one for one in whole[-8:]))
     with pytest.raises(BrainageProblem, match="not the file that its card"):
         load_model(place)
     place.write_bytes(whole[:100])
     with pytest.raises(BrainageProblem, match="safetensors"):
         load_model(place)
+    place.write_bytes(whole)
+    card = read_card(place)
+    narrow = {**card["settings"], "coverage": 0.5}
+    for change in ({"regions": card["regions"][::-1]}, {"age_range_years": [20]}, {"sites_with_controls": {}},
+                   {"settings": narrow}, {"licence_of_training_data": "any"}):  # fmt: skip
+        write_json(card_beside(place), {**card, **change})
+        with pytest.raises(BrainageProblem, match="card was changed"):
+            load_model(place)
+    write_json(card_beside(place), {**card, "format": "plastimap brain age 5"})
+    with pytest.raises(BrainageProblem, match="train the model with this version"):
+        load_model(place)
+    write_json(card_beside(place), card)
+    load_model(place)
     card_beside(place).write_text("{}")
     with pytest.raises(BrainageProblem, match="format"):
         load_model(place)
     card_beside(place).unlink()
     with pytest.raises(BrainageProblem, match="card is missing"):
         load_model(place)
+
+
+def test_a_model_never_takes_the_place_of_its_card(model: BrainAgeModel, tmp_path: Path) -> None:
+    for name in ("m.json", "m"):
+        with pytest.raises(BrainageProblem, match=r"ends in \.safetensors"):
+            save_model(tmp_path / name, model, data="simulated", licence="none")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_card_says_whom_each_calibration_is_for(healthy: ParcelTable, tmp_path: Path) -> None:
+    few = healthy.rows(np.isin(healthy.site, ["site0", "site1"]))
+    rows: list[str] = []
+    for name, table in (("six", healthy), ("two", few)):
+        place = tmp_path / f"{name}.safetensors"
+        save_model(place, train(table, Settings(method="ridge")), data="d", licence="l", metrics={"mae": float("nan")})
+        card = read_card(place)
+        load_model(place)
+        assert card["calibrations"]["known_sites"]["errors"] == "random folds"
+        assert "say nothing of accuracy" in card["corrected_errors"]
+        rows.append(card["calibrations"]["new_sites"]["errors"])
+    assert rows == ["sites left out", "none"]
 
 
 def test_other_parcels_are_refused(model: BrainAgeModel, others: ParcelTable) -> None:
@@ -140,14 +228,14 @@ def test_a_model_that_knows_a_site_by_its_controls_says_the_same_on_disk(
         np.testing.assert_allclose(getattr(again, name), getattr(before, name), rtol=1e-10)
 
 
-@pytest.mark.parametrize("calibrate_for", ["known_sites", "new_sites"])
-def test_intervals_of_known_sites_say_what_new_sites_cost(
-    healthy: ParcelTable, others: ParcelTable, calibrate_for: str
-) -> None:
+def test_few_sites_say_what_new_ones_cost(healthy: ParcelTable, others: ParcelTable) -> None:
     new = replace(others, people=others.people.assign(site="new"))
-    model = train(healthy, Settings(method="ridge", calibrate_for=calibrate_for))  # type: ignore[arg-type]
-    said = [any("outside more often" in note for note in apply(model, one).notes) for one in (new, others)]
-    assert said == [calibrate_for == "known_sites", False]
+    three = train(healthy.rows(np.isin(healthy.site, ["site0", "site1", "site2"])), Settings(method="ridge"))
+    six = train(healthy, Settings(method="ridge"))
+    known = others.rows(others.site == "site1")
+    said = [any("outside more often" in note for note in apply(three, one).notes) for one in (new, known)]
+    assert said == [True, False]
+    assert not any("outside more often" in note for note in apply(six, new).notes)
 
 
 @pytest.mark.parametrize("method", ["location", "combat"])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plastimap.brainage.pictures import VIEWS, surface_figure, view_of, write_people
+from plastimap.brainage.pictures import VIEWS, group_gaps, surface_figure, view_of, write_people
 from plastimap.brainage.surface import VERTICES, fsaverage5_mesh
 
 REGIONS = (("visual", "L"), ("visual", "R"), ("whole brain", "B"))
@@ -64,9 +64,26 @@ def test_everybody_gets_a_picture_and_numbers(tmp_path: Path) -> None:
     assert np.isnan(left[:100]).all()
     assert (left[100:] == 3).all()
     mean = nib.load(tmp_path / "mean_hemi-L_space-fsaverage5_stat-gap.shape.gii").agg_data()  # type: ignore[attr-defined]
-    assert (mean[100:] == 3).all()
+    # Two gaps of one person and one of another: 1 and 3, and 5. People count once.
+    assert (mean[100:] == 3.5).all()
     right = nib.load(tmp_path / "sub-02_ses-01_hemi-R_space-fsaverage5_stat-gap.shape.gii").agg_data()  # type: ignore[attr-defined]
     assert np.isnan(right).all()
+
+
+def test_every_group_gets_a_picture_of_its_mean(tmp_path: Path) -> None:
+    ages = pd.DataFrame([
+        {"participant_id": f"sub-{number}", "network": network, "hemisphere": side, "pad_corrected": float(number)}
+        for number in range(3) for network, side in REGIONS
+    ])  # fmt: skip
+    vertices = {side: np.full(VERTICES, number) for number, side in enumerate("LR")}
+    groups = {"sub-0": "a stroke", "sub-1": "a stroke", "sub-2": "healthy"}
+    assert write_people(tmp_path, ages, vertices, REGIONS, groups=groups) == 3
+    for name, gap in (("mean", 1.0), ("group-astroke", 0.5), ("group-healthy", 2.0)):
+        assert (tmp_path / f"{name}_gap.png").stat().st_size > 1000
+        found = nib.load(tmp_path / f"{name}_hemi-R_space-fsaverage5_stat-gap.shape.gii").agg_data()  # type: ignore[attr-defined]
+        assert (found == gap).all()
+    assert group_gaps(ages, {"sub-0": "a", "sub-1": "a"}) == {}
+    assert set(group_gaps(ages, {"sub-0": "T-1", "sub-1": "T1", "sub-2": "+"})) == {"group-1", "group-T12", "group-T13"}
 
 
 def test_the_sides_of_the_colours_are_alike() -> None:

@@ -16,6 +16,7 @@ from plastimap.brainage.model import Settings, train
 from plastimap.brainage.parcels import Parcels, as_parcels
 from plastimap.brainage.storage import save_model
 from plastimap.brainage.tables import ParcelTable, as_parcel_table, read_text_table
+from plastimap.cli import main
 from plastimap.images import Volume, write_volume
 from plastimap.transforms import Warp
 from plastimap.warpfiles import write_warp
@@ -88,7 +89,7 @@ def study(tmp_path: Path, rng: np.random.Generator) -> dict[str, Any]:
     made = {name: tmp_path / f"all_{name}.tsv" for name in ("table", "lesions")}
     given = {name: [one[name] for one in outputs] for name in ("means", "lesions")}
     jobs.append(("brainage_table", {"input": {**given, "people": [tmp_path / "participants.tsv"]}, "output": made,
-                                    "params": {}}))  # fmt: skip
+                                    "params": {"days": {"sub-01": 0.0, "sub-02": None, "sub-03": 7.0}}}))  # fmt: skip
     return {"jobs": jobs, "parcels": parcels, **made}
 
 
@@ -102,6 +103,7 @@ def healthy(parcels: Parcels, rng: np.random.Generator) -> ParcelTable:
 
 def test_from_maps_with_a_lesion_to_ages(study: dict[str, Any], tmp_path: Path, rng: np.random.Generator) -> None:
     run_scripts(tmp_path, study["jobs"])
+    assert read_text_table(study["table"])["day"].dropna().tolist() == [0, 7]
     shares = read_text_table(study["lesions"])
     assert shares.iloc[-1]["lesion_volume_ml"] == LESIONED * 36 / 1000
     assert shares.iloc[-1]["vbm_cube1"] == LESIONED / 6
@@ -124,3 +126,11 @@ def test_from_maps_with_a_lesion_to_ages(study: dict[str, Any], tmp_path: Path, 
     assert ages.loc[ages["participant_id"] != "sub-03", "side"].isna().all()
     # The noise over two labels of 216 voxels is 0.6 years of volume.
     assert (ages["predicted_age"] - ages["age"]).abs().max() < 3
+
+
+def test_a_result_never_replaces_its_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "parcels.tsv"
+    table.write_text("participant_id\nsub-01\n")
+    assert main(["brainage", "apply", str(tmp_path / "m.safetensors"), str(table), "--output", str(table)]) == 2
+    assert "would be replaced" in capsys.readouterr().err
+    assert table.read_text() == "participant_id\nsub-01\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from tests.unit.brainage.conftest import edges, nodes, people
 
 from plastimap.brainage.freesurfer import read_stats, read_stats_folder, read_stats_tables
 from plastimap.brainage.parcels import FRONTOPARIETAL, Parcels, as_parcels, folded
+from plastimap.brainage.people import with_days
 from plastimap.brainage.problems import BrainageProblem
-from plastimap.brainage.tables import as_parcel_table, read_parcel_table, read_text_table
+from plastimap.brainage.tables import as_parcel_table, read_parcel_table, read_text_table, with_people
 from plastimap.cli import main
 
 APARC = """# Table of FreeSurfer cortical parcellation anatomical statistics
@@ -163,3 +165,111 @@ def test_what_is_no_table_is_told_without_a_traceback(tmp_path: Path, content: b
     (tmp_path / "t.tsv").write_bytes(content)
     with pytest.raises(BrainageProblem, match="no table of text"):
         read_text_table(tmp_path / "t.tsv")
+
+
+@pytest.mark.parametrize("name", ["cut.tsv.gz", "plain.tsv.gz"])
+def test_what_is_no_archive_is_told_without_a_traceback(tmp_path: Path, name: str) -> None:
+    whole = gzip.compress(people(50, seed=1).to_csv(sep="\t").encode())
+    (tmp_path / name).write_bytes(whole[:-4000] if name.startswith("cut") else b"a\tb\n1\t2\n")
+    with pytest.raises(BrainageProblem, match="no table of text"):
+        read_text_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["M", "f", "Female", "male "], [1, 0, 0, 1]),
+        ([1, 0, 1.0, "0"], [1, 0, 1, 0]),
+        ([1, 2, 2, 1], [1, 0, 0, 1]),
+        ([1.0, 2.0, None, 1.0], [1, 0, np.nan, 1]),
+        (["m", "W", "w", "m"], [1, 0, 0, 1]),
+        (["F", "n/a", "O", ""], [0, np.nan, np.nan, np.nan]),
+    ],
+)
+def test_sex_is_read_in_every_full_coding(parcels: Parcels, words: list, numbers: list) -> None:
+    table = as_parcel_table(people(4, seed=1).assign(sex=pd.Series(words, dtype=object)), parcels)
+    np.testing.assert_array_equal(table.people["sex"], numbers)
+    lacking = int(np.isnan(np.array(numbers, dtype=float)).sum())
+    assert any(f"sex of {lacking} of 4 rows" in note for note in table.notes) == bool(lacking)
+    assert any("Sex is coded" in note for note in table.notes) == (str(words[1]) in ("2", "2.0", "W"))
+
+
+@pytest.mark.parametrize("words", [[2, 2, 2, 2], ["w", "w", "w", "w"], ["M", "W", "F", "M"], [0, 1, 2, 0], ["y"] * 4])
+def test_sex_of_half_a_coding_is_refused(parcels: Parcels, words: list) -> None:
+    with pytest.raises(BrainageProblem, match=f"no words for sex: {'y' if 'y' in words else '[2w]'}"):
+        as_parcel_table(people(4, seed=1).assign(sex=pd.Series(words, dtype=object)), parcels)
+
+
+def test_people_who_contradict_themselves_are_refused() -> None:
+    table = pd.DataFrame({"participant_id": ["01", "02"], "x": [1.0, 2.0]})
+    told = pd.DataFrame({"participant_id": ["sub-01", "sub-01", "02"], "age": [50.0, 60.0, 70.0], "x": 9.0})
+    with pytest.raises(BrainageProblem, match="contradict each other in age: sub-01;"):
+        with_people(table, told)
+    # What one row lacks, another one of the same person tells; what the table has itself is not asked.
+    told = told.assign(age=[50.0, np.nan, 70.0], sex=[None, "F", "M"], x=[1.0, 2.0, 3.0])
+    joined = with_people(table, told)
+    assert joined["age"].tolist() == [50, 70]
+    assert joined["sex"].tolist() == ["F", "M"]
+    assert joined["x"].tolist() == [1, 2]
+    by_session = pd.DataFrame({"participant_id": ["01", "01"], "session": ["1", "2"], "age": [50.0, 60.0]})
+    assert with_people(by_session.drop(columns="age"), by_session)["age"].tolist() == [50, 60]
+
+
+def test_one_age_for_several_sessions_is_told_unless_days_are_known(parcels: Parcels) -> None:
+    wide = people(3, seed=1)
+    twice = pd.concat([wide.assign(session="1", days=0), wide.assign(session="2", days=730.5)], ignore_index=True)
+    bare = as_parcel_table(twice.drop(columns="days"), parcels)
+    assert any("3 people have one age for all sessions" in note and "contains" in note for note in bare.notes)
+    moved = as_parcel_table(twice, parcels)
+    np.testing.assert_allclose(moved.age[3:] - moved.age[:3], 2)
+    assert not any("contains" in note for note in moved.notes)
+    assert not as_parcel_table(twice.assign(age=np.arange(30, 36)), parcels).notes
+
+
+def test_parcels_that_were_not_found_are_no_other_unit(parcels: Parcels) -> None:
+    wide = people(2, seed=1)
+    wide.loc[0, ["lh_Vis_0", "rh_Vis_0"]] = 0.0
+    table = as_parcel_table(wide, parcels)
+    assert np.isnan(table.values).sum() == 2
+    assert any("2 values of thickness" in note for note in table.notes)
+    patient = as_parcel_table(people(1, seed=1).assign(lh_Vis_0=np.nan), parcels)
+    assert np.isnan(patient.values).sum() == 1
+    # A unit is one person's: others in mm do not hide it.
+    wide = people(10, seed=1)
+    wide.iloc[3, 4:] *= 1000
+    with pytest.raises(BrainageProblem, match=r"1 of 10 rows \(sub-0003; median .*give them in mm"):
+        as_parcel_table(wide, parcels)
+
+
+def test_another_measure_of_a_parcel_is_in_nobodys_way(parcels: Parcels) -> None:
+    wide = people(5, seed=1)
+    both = wide.rename(columns={"lh_Vis_0": "lh_Vis_0_thickness"}).assign(lh_Vis_0_volume=2000.0, other=1, Other=2)
+    np.testing.assert_array_equal(as_parcel_table(both, parcels).values, as_parcel_table(wide, parcels).values)
+    with pytest.raises(BrainageProblem, match="same parcel: lh_Vis_0 and LH-Vis-0"):
+        as_parcel_table(wide.assign(**{"LH-Vis-0": 2.0}).rename(columns={"lh_Vis_0": "lh_Vis_0"}), parcels)
+
+
+def test_parcels_and_edges_with_empty_cells_are_told() -> None:
+    with pytest.raises(BrainageProblem, match="without a hemisphere: lh_Vis_0;"):
+        as_parcels(nodes().assign(hemisphere=[None, *nodes()["hemisphere"][1:]]))
+    with pytest.raises(BrainageProblem, match="one end alone: 1;"):
+        as_parcels(nodes(), pd.concat([edges(), pd.DataFrame([{"one": "lh_Vis_0", "other": None}])]))
+
+
+def test_identifiers_keep_their_zeros(tmp_path: Path) -> None:
+    for side in ("lh", "rh"):
+        (tmp_path / f"{side}.txt").write_text(f"{side}.aparc.thickness\t{side}_a_thickness\n001\t2.1\n002\t2.2\n")
+    assert read_stats_tables([tmp_path / "lh.txt", tmp_path / "rh.txt"])["participant_id"].tolist() == ["001", "002"]
+
+
+def test_a_word_among_statistics_is_told(tmp_path: Path) -> None:
+    folder = subject(tmp_path, "sub-01")
+    (folder / "lh.aparc.a2009s.stats").write_text(APARC.format(side="lh", thickness="2,3"))
+    with pytest.raises(BrainageProblem, match=r"lh\.aparc\.a2009s\.stats: ThickAvg is no number"):
+        read_stats_folder(tmp_path)
+
+
+def test_days_of_scans_are_told_by_their_labels() -> None:
+    table = pd.DataFrame({"participant_id": ["01", "sub-01", "02"], "session": ["1", "ses-2", None]})
+    assert with_days(table, {"sub-01_ses-1": 0.0, "sub-01_ses-2": 30.0, "sub-02": 4.0})["day"].tolist() == [0, 30, 4]
+    assert "day" not in with_days(table, {"sub-01_ses-1": None})
