@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -35,16 +36,33 @@ def keep_kernels_private() -> None:
     """Choose where numba keeps compiled kernels, before it is asked to.
 
     Beside the code, where that is ours alone: so an installation is compiled once. Otherwise in this user's cache
-    folder, and for this process only where there is none.
+    folder, and for this process only where there is none. A given folder that can be trusted but not written to, as in
+    a container, is copied there: numba uses none that it cannot write to.
     """
     given = os.environ.get(KERNELS_VARIABLE)
-    if is_private(Path(given)) if given else _beside_the_code():
+    trusted = is_private(Path(given)) if given else _beside_the_code()
+    if trusted and (not given or os.access(given, os.W_OK | os.X_OK)):
         return
     folder = cache_folder()
     place = str(folder / "kernels") if folder else tempfile.mkdtemp(prefix="plastimap-kernels-")
+    if given and trusted:
+        _copy_kernels(Path(given), Path(place))
     os.environ[KERNELS_VARIABLE] = place
     if "numba" in sys.modules:
         sys.modules["numba"].config.CACHE_DIR = place
+
+
+def _copy_kernels(given: Path, place: Path) -> None:
+    """Begin a folder of kernels with those that are there; whatever cannot be copied is compiled again."""
+    if any(place.glob("*")):
+        return
+    beside = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=place.parent))
+    try:
+        shutil.copytree(given, beside, dirs_exist_ok=True, copy_function=shutil.copy)
+        # Another job may be as far, and the folder of the first is as good.
+        os.replace(beside, place)
+    except (OSError, shutil.Error):
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _beside_the_code() -> bool:

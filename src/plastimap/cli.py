@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from plastimap import __version__
-from plastimap.bids.plan import Study, keep_study
-from plastimap.bids.problems import FILES_SHOWN, errors, format_problems, unique_problems
+from plastimap.bids.plan import Study
+from plastimap.bids.problems import FILES_SHOWN, Problem, errors, format_problems, unique_problems
 from plastimap.brainage.commands import add_commands as add_brainage
 from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
@@ -25,6 +25,7 @@ from plastimap.problems import EXIT_PROBLEMS
 from plastimap.running.chunks import CHUNK_SCANS
 from plastimap.running.commands import add_commands as add_running
 from plastimap.running.launch import Execution, launch
+from plastimap.running.planned import keep_aside
 from plastimap.running.resume import place_problems
 from plastimap.running.room import room_line
 from plastimap.shipped import workflow_file
@@ -146,18 +147,19 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    study = _checked(options, full=True)
-    if study is None:
+    checked = _checked(options, full=True)
+    if checked is None:
         return EXIT_PROBLEMS
-    _tell(study)
+    study, problems = checked
+    _tell(study, keep_aside(study, problems))
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    study = _checked(options, full=False)
-    if study is None:
+    checked = _checked(options, full=False)
+    if checked is None:
         return EXIT_PROBLEMS
-    return launch(study, _execution(options, "all" if options.level == "group" else "participant"))
+    return launch(*checked, _execution(options, "all" if options.level == "group" else "participant"))
 
 
 def _execution(options: argparse.Namespace, target: str) -> Execution:
@@ -184,7 +186,7 @@ def _demo(options: argparse.Namespace) -> int:
     prepared = _prepared([workflow_file("config/examples/demo.yaml"), study], full=False)
     if prepared is None:
         return EXIT_PROBLEMS
-    status = launch(prepared, _execution(options, "all"), stay=True)
+    status = launch(*prepared, _execution(options, "all"), stay=True)
     if status == 0 and not options.dry_run:
         print((derivatives / Paths.found_text).read_text(encoding="utf-8"))
         print(f"report: {derivatives / Paths.report}")
@@ -192,8 +194,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 # --- what the commands share ----------------------------------------------------------------------------------------
-def _checked(options: argparse.Namespace, *, full: bool) -> Study | None:
-    """The study that the options name, checked and kept; None when something stands in the way."""
+def _checked(options: argparse.Namespace, *, full: bool) -> tuple[Study, list[Problem]] | None:
+    """The study that the options name, and what was noticed; None when something stands in the way."""
     layers = [*options.config, _overrides(options)]
     if options.bids_dir:
         # Where nothing names an output folder, BIDS has a place for it.
@@ -201,14 +203,14 @@ def _checked(options: argparse.Namespace, *, full: bool) -> Study | None:
     return _prepared(layers, full=full)
 
 
-def _prepared(layers: Sequence[Path | Mapping[str, Any]], *, full: bool) -> Study | None:
-    """Check configuration, dataset and place together, print everything that is wrong, and keep the plan."""
+def _prepared(layers: Sequence[Path | Mapping[str, Any]], *, full: bool) -> tuple[Study, list[Problem]] | None:
+    """Check configuration, dataset and place together, and print everything that is wrong. Nothing is written yet."""
     config, problems = load_config(layers)
     manifest, problems = check_study(usable_config(config), config_problems=problems)
     if not errors(problems):
         problems = unique_problems(problems, place_problems(config["output_dir"]))
     print(format_problems(problems, files_shown=None if full else FILES_SHOWN), file=sys.stderr)
-    return None if errors(problems) else keep_study(config, manifest, problems)
+    return None if errors(problems) else (Study(config, manifest), problems)
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -236,12 +238,12 @@ def _place(path: Path) -> str:
     return os.path.realpath(path)
 
 
-def _tell(study: Study) -> None:
+def _tell(study: Study, folder: str) -> None:
     print(f"people: {len(study.subjects)}, scans: {len(study.scans)}, structural image: {study.contrast}")
     for stage in STAGES:
         print(f"  {stage:<10} {'left out: ' + study.left_out[stage] if stage in study.left_out else 'yes'}")
     print(room_line(study))
-    print(f"manifest: {Path(study.config['output_dir']) / Paths.manifest}")
+    print(f"manifest: {Path(study.config['output_dir'], folder, Paths.manifest)}")
 
 
 def _simulation_spec(file: Path | None, seed: int | None) -> dict[str, Any]:

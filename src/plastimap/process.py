@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+PR_SET_PDEATHSIG = 1
+"""Linux: ask for a signal when the parent process ends."""
 
 ENDED = -1
 """In place of the start of a process that ended and that nobody has asked about yet."""
+
+ENGINES = ("snakemake", "plastimap.running.call")
+"""What a Snakemake is called by, as a module or a program; the second is ours."""
+
+ONLY_LOOKING = frozenset({"--mode", "-n", "--dry-run", "--dryrun", "--unlock", "--summary"})
+"""Options of a Snakemake that starts no jobs in its folder: with the first it is a job of another one."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,23 @@ def peak_memory_mb() -> float | None:
     return int(peaks[0]) * 1.024e-3 if peaks else None
 
 
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_quietly_on_interrupt() -> None:
+    """Print no traceback when Ctrl-C ends this process: its run tells the one who pressed it."""
+    shown = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            shown(kind, error, trace)
+
+    sys.excepthook = hook
+
+
 def is_alive(process: Process) -> bool | None:
     """Whether a process still runs; None when it is another machine's."""
     if process.host != socket.gethostname():
@@ -63,6 +93,24 @@ def is_alive(process: Process) -> bool | None:
         return True
     ticks = _start_ticks(process.pid)
     return ticks is None or (ticks != ENDED and process.ticks in (0, ticks))
+
+
+def engines_in(folder: str | os.PathLike[str]) -> list[int]:
+    """Numbers of the Snakemake processes of this machine that may change a folder (Linux; elsewhere none is found).
+
+    Those that do one job for a cluster are not meant: they end when their job is cancelled.
+    """
+    place, found = os.path.realpath(folder), list[int]()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            here = os.fspath((process / "cwd").readlink()) == place
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0") if here else []
+        except OSError:
+            # It has ended, or is somebody else's.
+            continue
+        if any(Path(word).name in ENGINES for word in words[:4]) and not ONLY_LOOKING & set(words):
+            found.append(int(process.name))
+    return sorted(set(found) - {os.getpid()})
 
 
 def process_from(content: Mapping[str, Any]) -> Process | None:

@@ -7,6 +7,8 @@ Snakemake finds this package by its name; `plastimap run` asks for it with
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,9 +17,11 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from plastimap.jobs import MARK
+from plastimap.jobs import MARK, read_failure
 from plastimap.process import process_from, this_process
+from plastimap.running.handover import FOLDER_VARIABLE
 from plastimap.running.lock import note, read_run
+from plastimap.running.records import read_record
 
 LINE_EVERY_S = 5.0
 """Without a terminal, seconds between lines, so that a log file stays readable."""
@@ -26,6 +30,22 @@ WIDTH = 100
 
 KILLED = "it was ended from outside: killed, out of memory, or out of time"
 """Why a job failed that could not say so itself: its log ends with its start, or is empty, or the next try has it."""
+
+RESTART = re.compile(r"Trying to restart job (\d+)")
+
+OF_A_SCRIPT = re.compile(r"CalledProcessError in file .*\n.*\.snakemake/scripts/")
+"""What Snakemake says when a script fails; who failed, and why, follows as an event of its own."""
+
+AT_THE_END = ("At least one job did not complete successfully.", "Look above for error messages")
+"""What Snakemake says after failures."""
+
+STOPPING = (
+    "Terminating processes on user request", "Will exit after finishing currently running jobs",
+    "Cancelling snakemake on user request",
+)  # fmt: skip
+"""What Snakemake says when a signal ends it."""
+
+STOPPED = "stopped before the end; what is done is kept, and the same command goes on where it stopped"
 
 
 class LogHandler(LogHandlerBase):
@@ -61,36 +81,94 @@ class LogHandler(LogHandlerBase):
         self._started = time.monotonic()
         self._last_line = 0.0
         self._current = ""
-        self._failed = 0
+        self._failed: dict[int, str] = {}
+        self._for_good: set[int] = set()
+        self._held: list[str] = []
+        self._stopped = self._closed = False
         # Snakemake goes into the output folder before it plans, and leaves it before it closes its log.
-        self._out = Path.cwd()
+        folder = os.environ.get(FOLDER_VARIABLE)
+        self._out = Path(folder) if folder else Path.cwd()
         self._moving = sys.stderr.isatty()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show what a person wants to see of a record."""
         event, told = getattr(record, "event", None), record.__dict__
+        text = record.getMessage()
+        if text.startswith(STOPPING):
+            self._stop()
+        elif event == LogEvent.JOB_ERROR:
+            self._job_error(told)
+        elif event == LogEvent.ERROR or (event is None and _worth_saying(record)):
+            self._message(text)
+        else:
+            self._release()
+            self._event(event, told)
+
+    def _event(self, event: LogEvent | None, told: dict[str, Any]) -> None:
+        """What goes well."""
         if event == LogEvent.JOB_INFO:
             self._jobs[told["jobid"]] = job_name(told["rule_name"], told["wildcards"])
         elif event == LogEvent.JOB_FINISHED:
             self._current = self._jobs.pop(told["job_id"], self._current)
+            self._failed.pop(told["job_id"], None)
         elif event == LogEvent.PROGRESS:
             self._progress(told["done"], told["total"])
-        elif event == LogEvent.JOB_ERROR:
-            self._failed += 1
-            self._say(job_failure(self._jobs.get(told["jobid"]) or str(told["rule_name"]), told, self._out))
         elif event == LogEvent.RUN_INFO:
-            self._out = Path.cwd()
+            if FOLDER_VARIABLE not in os.environ:
+                self._out = Path.cwd()
             note(self._out, jobs=dict(told["stats"]), planned=time.time())
             self._say(f"{told['stats'].get('total', 0)} jobs to do")
-        elif event == LogEvent.ERROR or (event is None and _worth_saying(record)):
-            self._say(record.getMessage())
+
+    def _job_error(self, told: dict[str, Any]) -> None:
+        """A job counts once, however often it is tried; who stops a run does not want to hear of its jobs."""
+        number, name = told["jobid"], self._jobs.get(told["jobid"]) or str(told["rule_name"])
+        text = job_failure(name, told, self._out)
+        if self._stopped or self._failed.get(number) == text:
+            return
+        self._failed[number] = text
+        failures = [read_failure(self._out, str(log)) for log in told.get("log", [])]
+        if any(failure and failure.for_good for failure in failures):
+            self._for_good.add(number)
+        if KILLED in text:
+            # Maybe the run was stopped, and its jobs with it: the next record says so.
+            self._held.append(text)
+        else:
+            self._say(text)
+
+    def _message(self, text: str) -> None:
+        """What Snakemake says in words of its own."""
+        again = RESTART.match(text)
+        if again and not self._stopped and int(again[1]) not in self._for_good:
+            self._held.append(f"Trying to restart {self._jobs.get(int(again[1]), f'job {again[1]}')}")
+        elif not (again or OF_A_SCRIPT.search(text) or (text.endswith(AT_THE_END) and (self._failed or self._stopped))):
+            self._release()
+            self._say(text)
+
+    def _release(self) -> None:
+        """Say what was held back: the run goes on."""
+        held, self._held = self._held, []
+        for text in held:
+            self._say(text)
+
+    def _stop(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._failed = {number: text for number, text in self._failed.items() if text not in self._held}
+            self._held.clear()
+            self._say("stopping: waiting for the jobs that are at work")
 
     def close(self) -> None:
-        """Say how to go on after failures, and that the run ended in order."""
+        """Say how to go on after failures, and that the run ended in order. Snakemake closes its log twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._release()
         if self._failed:
-            self._say(resume_hint(self._failed, self._out))
+            self._say(resume_hint(len(self._failed), self._out))
+        if self._stopped:
+            self._say(STOPPED)
         # Where one run is several calls, whoever started them knows when it ends.
-        if process_from(read_run(self._out)) == this_process():
+        elif process_from(read_run(self._out)) == this_process():
             note(self._out, ended=time.time())
         super().close()
 
@@ -131,8 +209,10 @@ def job_failure(name: str, record: dict[str, Any], out: Path) -> str:
     logs = [str(log) for log in record.get("log", [])]
     # Snakemake removes the log of a job that it tries again, maybe before this is said.
     untold = KILLED if logs else "it has no log"
-    reason = next((line for log in logs if (line := _last_line(out / log))), untold)
-    return f"FAILED {name}: {reason}\n       log: {', '.join(logs) or 'none'}"
+    told = (failure.reason if (failure := read_failure(out, log)) else _last_line(out / log) for log in logs)
+    reason = next(filter(None, told), untold)
+    there = [log for log in logs if (out / log).exists()]
+    return f"FAILED {name}: {reason}" + (f"\n       log: {', '.join(there)}" if there else "")
 
 
 def resume_hint(failures: int, out: Path) -> str:
@@ -149,10 +229,12 @@ def _last_line(log: Path) -> str:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    if lines and lines[-1].startswith(f"{MARK}started"):
-        return KILLED
+    record = read_record(log, log.name)
+    if record and record.reason:
+        return record.reason
     told = [line for line in lines if not line.startswith(MARK)]
-    return told[-1] if told else ""
+    stopped = lines and lines[-1].startswith(f"{MARK}started")
+    return KILLED if stopped or told[-1:] == ["KeyboardInterrupt"] else "".join(told[-1:])
 
 
 def _duration(seconds: float) -> str:

@@ -27,6 +27,7 @@ from plastimap.running.resume import place_problems
 from plastimap.simulate.spec import SimulationSpec
 from plastimap.simulate.study import simulate_study
 from plastimap.writing import STRAY
+from tests.unit.running.test_signals import hear_everything
 
 pytestmark = pytest.mark.slow
 
@@ -51,15 +52,17 @@ class Study:
     out: Path
     said: list[str] = field(default_factory=list)
 
-    def start(self, **options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Start a run, as the first of a group of processes."""
         command = [sys.executable, "-m", "plastimap.cli", "run", str(self.raw), str(self.out), "participant"]
-        command += ["--stages", "mpm", "anat", "--cores", "1"]
+        command += ["--stages", "mpm", "anat", "--cores", "1", *options]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **options}
-        )
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            preexec_fn=hear_everything,
+        )  # fmt: skip
 
-    def run(self) -> int:
-        process = self.start()
+    def run(self, *options: str) -> int:
+        process = self.start(*options)
         self.said.append(process.communicate(timeout=WAIT_S)[0])
         return process.returncode
 
@@ -204,6 +207,70 @@ def test_a_sidecar_is_lost(study: Study, undisturbed: Study, how: str) -> None:
     assert study.run() == 0, study.said[-1][-2000:]
     assert file.read_text() == content
     intact(study, undisturbed, f"a sidecar is {how}", "found by its record of completion, made again")
+
+
+def test_an_image_is_cut_short_long_after_its_job(study: Study, undisturbed: Study) -> None:
+    """As by a copy that was broken off: its time says that somebody changed it, its content that nobody meant to."""
+    assert study.run() == 0
+    file = study.out / LAST / "sub-01_ses-02_label-WM_probseg.nii.gz"
+    file.write_bytes(file.read_bytes()[:-100])
+    os.utime(file, (time.time() + 99, time.time() + 99))
+    assert "BROKEN" in study.status()
+    assert study.run() == 0, study.said[-1][-2000:]
+    intact(study, undisturbed, "an image is cut short by a copy", "it does not unpack, so it is made again")
+
+
+def test_a_dry_run_says_what_a_run_does(study: Study) -> None:
+    assert study.run() == 0
+    (study.out / LAST / "sub-01_ses-02_label-WM_probseg.json").unlink()
+    assert "MISSING" in study.status()
+    assert study.run("--dry-run") == 0
+    assert "label-WM_probseg.json: it is missing; it is made again" in study.said[-1]
+    planned = re.search(r"^segment +1$", study.said[-1], re.MULTILINE)
+    assert planned, study.said[-1][-2000:]
+    assert study.run() == 0
+    assert "segment sub-01 ses-02" in study.said[-1]
+
+
+def test_a_finished_study_is_not_said_to_be_cut_off(study: Study, undisturbed: Study) -> None:
+    assert study.run() == 0
+    for _ in range(2):
+        assert study.run() == 0
+        assert "Nothing to be done" in study.said[-1]
+        assert "cut off" not in study.said[-1]
+    assert "everything that was asked for is done" in study.status()
+    intact(study, undisturbed, "run again when all is done", "nothing is done, nobody is alarmed")
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_somebody_stops_the_run(study: Study, undisturbed: Study, how: str) -> None:
+    process = study.start()
+    study.job("segment")
+    # The terminal tells all processes; a queue tells the first, which finishes the job.
+    os.killpg(process.pid, signal.SIGINT) if how == "Ctrl-C" else os.kill(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == (130 if how == "Ctrl-C" else 143), said[-2000:]
+    assert said.count("the same command goes on where it stopped") == 1
+    assert not re.search("FAILED|CalledProcess|Traceback|At least one job|failure", said)
+    assert whole_so_far(study, undisturbed)
+    assert "goes on where it stopped" in study.status()
+    assert study.run() == 0, study.said[-1][-2000:]
+    intact(study, undisturbed, f"{how} in the middle", "told as such, without failures; resumed")
+
+
+def test_a_copy_of_hard_links_is_a_study_of_its_own(study: Study, undisturbed: Study) -> None:
+    assert study.run() == 0
+    records = [study.out / name for name in (".snakemake/metadata", ".plastimap", "logs", "benchmarks")]
+    before = {file: file.read_bytes() for place in records for file in place.rglob("*") if file.is_file()}
+    copy = Study(study.raw, study.out.with_name("copy"))
+    subprocess.run(["cp", "-al", str(study.out), str(copy.out)], check=True)
+    (copy.out / LAST / "sub-01_ses-02_mpm_tissues_qa.json").unlink()
+    assert copy.run() == 0, copy.said[-1][-2000:]
+    assert "mpm_quality sub-01 ses-02" in copy.said[-1]
+    assert {file: file.read_bytes() for file in before} == before
+    assert study.run() == 0
+    assert "Nothing to be done" in study.said[-1]
+    intact(study, undisturbed, "a copy of hard links is run", "it gets records of its own")
 
 
 def test_out_of_memory(study: Study, undisturbed: Study) -> None:

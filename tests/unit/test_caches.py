@@ -77,3 +77,28 @@ def test_a_given_folder_that_others_can_write_to_is_not_used(tmp_path: Path) -> 
     told = {**os.environ, "NUMBA_CACHE_DIR": str(bad), "XDG_CACHE_HOME": str(tmp_path / "home")}
     done = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(tmp_path / "home/plastimap/kernels")
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_trusted_kernels_that_cannot_be_written_to_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool
+) -> None:
+    """As in a container of another user: numba does not use a folder that it cannot write to."""
+    given = tmp_path / "image"
+    (given / "mpm_ab").mkdir(parents=True)
+    (given / "mpm_ab/kernel.nbc").write_bytes(b"code")
+    given.chmod(0o755)
+    monkeypatch.setenv(caches.KERNELS_VARIABLE, str(given))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda place, how: allowed(place, how) and (writable or str(place) != str(given)))
+    for _ in range(2):
+        monkeypatch.setenv(caches.KERNELS_VARIABLE, str(given))
+        caches.keep_kernels_private()
+        place = Path(os.environ[caches.KERNELS_VARIABLE])
+        assert place == (given if writable else tmp_path / "home/plastimap/kernels")
+        assert (place / "mpm_ab/kernel.nbc").read_bytes() == b"code"
+        assert caches.is_private(place)
+        (place / "mpm_ab/kernel.nbc").write_bytes(b"code")
+    assert writable or [file.name for file in (tmp_path / "home/plastimap").iterdir()] == ["kernels"]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import pytest
 
-def script(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+from plastimap.running.handover import RUN_VARIABLE
+
+
+def script(folder: Path, body: str, **environment: str) -> subprocess.CompletedProcess[str]:
     file = folder / "x.py"
     file.write_text(textwrap.dedent(body))
-    return subprocess.run([sys.executable, str(file)], cwd=folder, capture_output=True, text=True, check=False)
+    told = {**os.environ, **environment}
+    return subprocess.run(
+        [sys.executable, str(file)], cwd=folder, capture_output=True, text=True, check=False, env=told
+    )
 
 
 def test_output_goes_to_the_log_and_failures_to_the_terminal_in_one_line(tmp_path: Path) -> None:
@@ -76,3 +86,54 @@ def test_a_job_ends_with_its_parent(tmp_path: Path) -> None:
     subprocess.run(["sleep", "4"], check=True)
     assert (tmp_path / "started").exists()
     assert not (tmp_path / "survived").exists()
+
+
+TWICE = """
+from pathlib import Path
+from plastimap.jobs import job_log
+from plastimap.registration import RegistrationProblem
+with job_log("logs/x/sub-01.log"):
+    with open("tries", "a") as stream:
+        stream.write("x")
+    RAISE
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "tries"),
+    [("raise RegistrationProblem('far apart')", 1), ("raise MemoryError", 2), ("raise ValueError('?')", 2),
+     ("try:\n        raise OSError(5, 'disk')\n    except OSError as error:\n"
+      "        raise RegistrationProblem('far apart') from error", 2)],
+    ids=["ours", "memory", "a bug", "ours, of a disk"],
+)  # fmt: skip
+def test_only_what_may_end_otherwise_is_tried_again_within_a_run(tmp_path: Path, how: str, tries: int) -> None:
+    """Snakemake tries every failed job again, with more memory: that helps where memory was the reason."""
+    reasons: list[str] = []
+    for _ in range(2):
+        done = script(tmp_path, TWICE.replace("RAISE", how), **{RUN_VARIABLE: "ab"})
+        # The run's own lines on the terminal say it.
+        assert (done.returncode, done.stderr) == (1, "")
+        last = (tmp_path / "logs/x/sub-01.log").read_text().splitlines()[-1]
+        reasons.append(json.loads(last.partition("failed ")[2])["reason"])
+    assert len((tmp_path / "tries").read_text()) == tries
+    assert reasons[0] == reasons[1]
+    # Another run begins anew, and so does a job that belongs to none.
+    script(tmp_path, TWICE.replace("RAISE", how), **{RUN_VARIABLE: "cd"})
+    script(tmp_path, TWICE.replace("RAISE", how))
+    assert len((tmp_path / "tries").read_text()) == tries + 2
+
+
+def test_a_failed_registration_says_what_to_do(tmp_path: Path) -> None:
+    done = script(tmp_path, TWICE.replace("RAISE", "raise RegistrationProblem('only 6 % falls inside')"))
+    assert "only 6 % falls inside; look at" in done.stderr
+    assert "`exclude`" in done.stderr
+    assert "`mask`" in done.stderr
+
+
+@pytest.mark.parametrize("of_a_run", [True, False])
+def test_a_job_of_a_run_ends_without_a_traceback_on_ctrl_c(tmp_path: Path, of_a_run: bool) -> None:
+    told = {RUN_VARIABLE: "ab"} if of_a_run else {}
+    done = script(tmp_path, "import plastimap\nraise KeyboardInterrupt\n", **told)
+    assert done.returncode == -signal.SIGINT
+    assert ("Traceback" in done.stderr) != of_a_run
+    assert "Traceback" in script(tmp_path, "import plastimap\nraise ValueError\n", **told).stderr

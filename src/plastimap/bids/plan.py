@@ -10,20 +10,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
-from plastimap.bids.manifest import Manifest, read_manifest, write_manifest
+from plastimap.bids.manifest import read_manifest, write_manifest
 from plastimap.bids.problems import Problem, errors, format_problems
 from plastimap.check import check_study
 from plastimap.config import load_config, read_config, usable_config
 from plastimap.paths import ERROR_MAPS, Paths
 from plastimap.planning.available import STAGES
 from plastimap.planning.group_inputs import GroupInputs
-from plastimap.running.handover import is_checked
+from plastimap.running.handover import is_checked, plan_folder
 from plastimap.writing import write_if_changed
+
+PLAN_FILES = ("manifest", "problems", "plan", "effective_config")
+"""Names, in the table of outputs, of the files that say what a study is and what is made of it."""
 
 
 class Study(GroupInputs):
@@ -73,26 +76,49 @@ def open_study(*, files: Sequence[str | Path], settings: Mapping[str, Any], refr
     """
     if not refresh or is_checked():
         known = read_config([*files, settings])
-        manifest = read_manifest(Path(known["output_dir"]) / Paths.manifest)
-        return Study(known, replace(manifest, bids_dir=known["bids_dir"]))
+        manifest = read_manifest(Path(known["output_dir"], plan_folder(), Paths.manifest))
+        study = Study(known, replace(manifest, bids_dir=known["bids_dir"]))
+        return _taken_from(study, plan_folder()) if plan_folder() else study
     checked, problems = load_config([*files, settings])
     manifest, problems = check_study(usable_config(checked), config_problems=problems)
     _stop_at(problems)
-    return keep_study(checked, manifest, problems)
+    study = Study(checked, manifest)
+    keep_study(study, problems)
+    return study
 
 
-def keep_study(config: Mapping[str, Any], manifest: Manifest, problems: Sequence[Problem]) -> Study:
-    """Decide what to make of a checked study, and write manifest, problems, plan and configuration down.
+def keep_study(study: Study, problems: Sequence[Problem], *, folder: str = "") -> None:
+    """Write down manifest, problems, plan and configuration of a checked study.
 
-    Each is written only when it says something new, so that nothing reruns for it.
+    Each is written only when it says something new, so that nothing reruns for it. Jobs read them: in an output folder
+    where a run may be at work, only who holds its lock may write them there.
+
+    Parameters
+    ----------
+    study : Study
+    problems : sequence of Problem
+    folder : str
+        Where to, in the output folder; there itself when not given.
     """
-    place = Path(config["output_dir"])
-    study = Study(config, manifest)
-    write_manifest(place / Paths.manifest, manifest)
+    place = Path(study.config["output_dir"], folder)
+    write_manifest(place / Paths.manifest, study.manifest)
     write_if_changed(place / Paths.problems, json.dumps([asdict(problem) for problem in problems], indent=2) + "\n")
     write_if_changed(place / Paths.plan, study.summary() + "\n")
-    write_if_changed(place / Paths.effective_config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    settings = yaml.safe_dump(dict(study.config), sort_keys=False, allow_unicode=True)
+    write_if_changed(place / Paths.effective_config, settings)
+
+
+def _taken_from(study: Study, folder: str) -> Study:
+    """A study whose rules find in a folder what is new in its plan; what the last run kept is as good as it was."""
+    place = Path(study.config["output_dir"])
+    files = {name: str(getattr(Paths, name)) for name in PLAN_FILES}
+    new = {name: f"{folder}/{file}" for name, file in files.items() if not _alike(place / file, place / folder / file)}
+    study.paths = cast("Paths", type("PlannedPaths", (Paths,), new)(**asdict(study.paths)))
     return study
+
+
+def _alike(first: Path, second: Path) -> bool:
+    return first.is_file() and first.read_bytes() == second.read_bytes()
 
 
 class StudyProblem(WorkflowError):

@@ -31,8 +31,7 @@ def _status(options: argparse.Namespace) -> int:
         return EXIT_PROBLEMS
     status = read_status(options.output_dir, verify=options.verify)
     print(format_status(status, options.output_dir))
-    bad = any(record.state in ("failed", "interrupted") for record in status.records)
-    return 1 if bad or any(not one.by_hand for one in status.broken) else 0
+    return 1 if status.is_bad else 0
 
 
 def _clean(options: argparse.Namespace) -> int:

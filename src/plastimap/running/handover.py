@@ -11,10 +11,24 @@ CHECKED_VARIABLE = "PLASTIMAP_CHECKED_BY"
 CHUNK_VARIABLE = "PLASTIMAP_CHUNK"
 """Which people a call of Snakemake is about: ``3/20``, or ``0/20`` for what follows all people."""
 
+RUN_VARIABLE = "PLASTIMAP_RUN"
+"""Name of the run that a process belongs to."""
+
+PLAN_VARIABLE = "PLASTIMAP_PLAN"
+"""Folder of the plan that is to be taken, in the output folder; empty where it is the output folder itself."""
+
+FOLDER_VARIABLE = "PLASTIMAP_FOLDER"
+"""The output folder of the run that a process belongs to."""
+
 
 def is_checked() -> bool:
     """Whether this process, or the one that started it, has checked the study a moment ago."""
     return os.environ.get(CHECKED_VARIABLE) in (str(os.getpid()), str(os.getppid()))
+
+
+def plan_folder() -> str:
+    """Where the plan lies that this process is to take, in the output folder: a dry run changes nobody's plan."""
+    return os.environ.get(PLAN_VARIABLE, "") if is_checked() else ""
 
 
 def chunk_people(subjects: Sequence[str]) -> list[str]:

@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plastimap.process import is_alive, process_from, this_process
-from plastimap.writing import PathLike
+from plastimap.process import engines_in, is_alive, process_from, this_process
+from plastimap.running.handover import RUN_VARIABLE
+from plastimap.writing import PathLike, write_text
 
 RUN_FILE = ".plastimap/run.json"
-"""Who works in an output folder, and how much there is to do; locked for as long as a run lasts."""
+"""Who works in an output folder, and how much there is to do."""
 
-RUN_VARIABLE = "PLASTIMAP_RUN"
-"""Environment variable with the name of the run that a process belongs to."""
-
+LOCK_FILE = ".plastimap/lock-{folder}"
+"""Locked for as long as a run lasts; named by the number of its folder. In a copy of hard links files are the same."""
 
 LATEST = 1e11
 """Seconds since 1970 that no clock of ours says: beyond them the calendar ends."""
@@ -47,13 +47,16 @@ class RunLock:
         What the run before left in the file; empty when it ended in order, or when there was none.
     handle : int
         Descriptor of the locked file.
+    out : path-like
+        The folder.
     before : dict
-        What was in the file.
+        What was in the run file.
     """
 
     name: str
     left: Mapping[str, Any]
     handle: int
+    out: PathLike
     before: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def release(self) -> None:
@@ -62,7 +65,7 @@ class RunLock:
 
     def restore(self) -> None:
         """Give the folder back, with the run file as it was: this was no run."""
-        _write(self.handle, self.before)
+        _write(self.out, self.before)
         self.release()
 
 
@@ -74,15 +77,15 @@ def hold(out: PathLike) -> RunLock:
     Raises
     ------
     Busy
-        When another process has it.
+        When another process has it, or a Snakemake that somebody called works in it.
     """
-    file = Path(out) / RUN_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    before = _content(handle)
+    place = Path(out, RUN_FILE).parent
+    place.mkdir(parents=True, exist_ok=True)
+    handle = os.open(Path(out, LOCK_FILE.format(folder=place.stat().st_ino)), os.O_RDWR | os.O_CREAT, 0o666)
+    before = read_run(out)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        taken = False
+        before, taken = read_run(out), False
     except OSError as error:
         if error.errno not in (errno.EWOULDBLOCK, errno.ENOLCK, errno.EOPNOTSUPP):
             raise
@@ -91,10 +94,15 @@ def hold(out: PathLike) -> RunLock:
     if taken:
         os.close(handle)
         raise Busy(_busy(Path(out), before))
+    engines = engines_in(out)
+    if engines:
+        os.close(handle)
+        numbers = ", ".join(map(str, engines))
+        raise Busy(f"Snakemake is at work in {out} (process {numbers}); wait for it, or end it first")
     os.set_inheritable(handle, True)
     name = secrets.token_hex(4)
-    _write(handle, {"run": name, "started": time.time(), **asdict(this_process()), "ended": None, "jobs": {}})
-    return RunLock(name, {} if before.get("ended") else before, handle, before)
+    _write(out, {"run": name, "started": time.time(), **asdict(this_process()), "ended": None, "jobs": {}})
+    return RunLock(name, {} if before.get("ended") else before, handle, out, before)
 
 
 def read_run(out: PathLike) -> dict[str, Any]:
@@ -109,11 +117,7 @@ def note(out: PathLike, **changes: Any) -> None:
     """Add to the run file what the run that this process belongs to learned; another run's file is left alone."""
     content = read_run(out)
     if content and content.get("run") == os.environ.get(RUN_VARIABLE):
-        handle = os.open(Path(out) / RUN_FILE, os.O_RDWR)
-        try:
-            _write(handle, {**content, **changes})
-        finally:
-            os.close(handle)
+        _write(out, {**content, **changes})
 
 
 def is_working(content: Mapping[str, Any]) -> bool:
@@ -135,10 +139,6 @@ def _busy(out: Path, content: Mapping[str, Any]) -> str:
     return f"another run is at work in {out}{who}; wait for it, or end it first. How far it is:  plastimap status {out}"
 
 
-def _content(handle: int) -> dict[str, Any]:
-    return _sound(os.pread(handle, 1 << 20, 0))
-
-
 def _sound(text: bytes) -> dict[str, Any]:
     """What a run file says, without what has another type than we gave it; empty where it is torn."""
     try:
@@ -148,14 +148,11 @@ def _sound(text: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
     sound = {key: value for key, value in found.items() if isinstance(value, _TYPES.get(key, object))}
-    jobs: Any = sound.get("jobs", {})
-    sound["jobs"] = {str(rule): count for rule, count in jobs.items() if isinstance(count, int)}
+    if "jobs" in sound:
+        sound["jobs"] = {str(rule): count for rule, count in sound["jobs"].items() if isinstance(count, int)}
     times = [key for key in ("started", "planned", "ended") if sound.get(key) and not 0 < sound[key] < LATEST]
     return {key: value for key, value in sound.items() if key not in times}
 
 
-def _write(handle: int, content: Mapping[str, Any]) -> None:
-    # In place: a new file under the same name would not be the one that is locked.
-    data = json.dumps(content).encode()
-    os.pwrite(handle, data, 0)
-    os.ftruncate(handle, len(data))
+def _write(out: PathLike, content: Mapping[str, Any]) -> None:
+    write_text(Path(out) / RUN_FILE, json.dumps(content))

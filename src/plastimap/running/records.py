@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, Literal
 from plastimap.jobs import MARK
 from plastimap.process import is_alive, process_from
 from plastimap.running.cleaning import is_inside
-from plastimap.writing import Fingerprint, PathLike, fingerprint
+from plastimap.writing import PIECE, Fingerprint, PathLike, fingerprint
 
 LOGS = "logs"
 
@@ -57,10 +59,14 @@ class JobRecord:
         return self.log.split("/")[1].removesuffix(".log")
 
     @property
+    def about(self) -> str:
+        """What it is about: a scan, a person, a map and a tissue; the step itself where it is about the study."""
+        return Path(self.log).stem
+
+    @property
     def name(self) -> str:
         """Step and what it is about: ``mpm sub-01_ses-02``."""
-        about = Path(self.log).stem
-        return self.step if about == self.step else f"{self.step} {about}"
+        return self.step if self.about == self.step else f"{self.step} {self.about}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def read_records(out: PathLike) -> list[JobRecord]:
     """Records of all jobs that left a log in an output folder, in the order of their logs."""
     root = Path(out)
     logs = sorted(Path(folder, name) for folder, _, names in os.walk(root / LOGS) for name in names)
-    found = (_read_record(log, log.relative_to(root).as_posix()) for log in logs if log.suffix == ".log")
+    found = (read_record(log, log.relative_to(root).as_posix()) for log in logs if log.suffix == ".log")
     return [record for record in found if record is not None]
 
 
@@ -113,8 +119,22 @@ def broken_files(out: PathLike, records: Iterable[JobRecord], *, content: bool) 
             if what:
                 changed = Path(out, file).stat().st_mtime
                 later = record.ended is not None and changed > record.ended + TIME_TOLERANCE_S
-                found.append(Broken(file, what, later))
+                # What cannot be unpacked nobody has made on purpose, whenever it was.
+                found.append(Broken(file, what, later and unpacks(Path(out, file))))
     return found
+
+
+def unpacks(path: Path) -> bool:
+    """Whether a file is whole as far as its compression says; what is not compressed is."""
+    if path.suffix != ".gz":
+        return True
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(PIECE):
+                pass
+            return stream.tell() > 0
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def since(records: Sequence[JobRecord], start: float) -> list[JobRecord]:
@@ -134,7 +154,8 @@ def _difference(path: Path, wanted: Fingerprint, *, content: bool) -> str:
         return f"it cannot be read: {error.strerror}"
 
 
-def _read_record(log: Path, name: str) -> JobRecord | None:
+def read_record(log: Path, name: str) -> JobRecord | None:
+    """What a log, which is to be known by a name, says of its job; None where it says nothing."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

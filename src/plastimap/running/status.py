@@ -6,14 +6,20 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from plastimap.paths import Paths
 from plastimap.running.lock import is_working, read_run
 from plastimap.running.records import Broken, JobRecord, State, broken_files, read_records
-from plastimap.writing import PathLike
+from plastimap.running.wanted import read_wanted
+from plastimap.writing import PathLike, read_json
 
 STATES: tuple[State, ...] = ("done", "failed", "interrupted", "running")
+FILES_TOLD = 20
+"""Files and people that are named one by one."""
+
 _KIND = re.compile(r"_(all|set\d+)$")
 _NO_JOBS = frozenset({"all", "participant", "total"})
 
@@ -33,6 +39,12 @@ class Status:
         Whether a run is at work.
     broken : tuple of Broken
         Files that are not as their jobs wrote them.
+    lost : tuple of str
+        Files that were made, are wanted, and are not there any more.
+    unmade : int
+        Files that the last run asked for and that no job has made yet.
+    others : dict
+        Person → logs of jobs about people and scans that the last run left out: what they made stays.
     """
 
     records: tuple[JobRecord, ...]
@@ -40,6 +52,22 @@ class Status:
     run: Mapping[str, Any]
     working: bool
     broken: tuple[Broken, ...]
+    lost: tuple[str, ...] = ()
+    unmade: int = 0
+    others: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file that was asked for is there and as its job wrote it, or as somebody changed it."""
+        good = all(record.state == "done" for record in self.records) and all(one.by_hand for one in self.broken)
+        return good and not (self.left or self.lost or self.unmade)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether there is something that somebody has to look at, or to run again."""
+        ended = {"failed", "interrupted"}
+        told = any(record.state in ended for record in self.records) or any(not one.by_hand for one in self.broken)
+        return told or (not self.working and not self.is_whole)
 
 
 def read_status(out: PathLike, *, verify: bool = False) -> Status:
@@ -56,7 +84,25 @@ def read_status(out: PathLike, *, verify: bool = False) -> Status:
     if not working:
         # A job of another machine counts as running as long as its run may do so.
         records = [_ended(record) for record in records]
-    return Status(tuple(records), _left(run, records), run, working, tuple(broken_files(out, records, content=verify)))
+    records, others = _of_this_run(out, records)
+    goals, final = read_wanted(out)
+    wrote = {file for record in records for file in record.files}
+    missing = {file for file in {*goals, *(final & wrote)} if not Path(out, file).exists()}
+    return Status(
+        tuple(records), _left(run, records), run, working, tuple(broken_files(out, records, content=verify)),
+        tuple(sorted(missing & wrote)), len(missing - wrote), others,
+    )  # fmt: skip
+
+
+def _of_this_run(out: PathLike, records: Sequence[JobRecord]) -> tuple[list[JobRecord], dict[str, int]]:
+    """Records that the last run's plan is about, and by person the number of those that it is not about."""
+    try:
+        known = set(read_json(Path(out, Paths.plan))["scans"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return list(records), {}
+    known |= {label.partition("_")[0] for label in known}
+    others = [record for record in records if record.about.startswith("sub-") and record.about not in known]
+    return [one for one in records if one not in others], Counter(one.about.replace("_", " ") for one in others)
 
 
 def _ended(record: JobRecord) -> JobRecord:
@@ -82,7 +128,8 @@ def format_status(status: Status, out: PathLike) -> str:
     """The status as a table, the failures with their logs, and what to do next."""
     if not status.records and not status.run:
         return f"nothing has run in {out}"
-    lines = [*_table(status), *_failures(status), *_broken(status), "", _next(status, out)]
+    lines = [*_table(status), *_failures(status), *_broken(status), *_lost(status), *_others(status)]
+    lines += ["", _next(status, out)]
     return "\n".join(lines)
 
 
@@ -116,12 +163,33 @@ def _broken(status: Status) -> list[str]:
     ]
 
 
+def _lost(status: Status) -> list[str]:
+    # While a run is at work it may be making them.
+    lost = [] if status.working else status.lost
+    more = [f"… and {len(lost) - FILES_TOLD} more"] if len(lost) > FILES_TOLD else []
+    lines = [f"MISSING {file}: its job wrote it, and it is not there" for file in lost[:FILES_TOLD]]
+    return ["", *lines, *more] if lost else []
+
+
+def _others(status: Status) -> list[str]:
+    if not status.others:
+        return []
+    names = ", ".join(list(status.others)[:FILES_TOLD]) + (", …" if len(status.others) > FILES_TOLD else "")
+    return ["", f"not in the last run, their files stay: {names}"]
+
+
 def _next(status: Status, out: PathLike) -> str:
     if status.working:
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.run.get("started", 0)))
         return f"a run is at work since {began} (process {status.run.get('pid')} on {status.run.get('host')})"
+    if status.is_whole:
+        kept = f" ({len(status.broken)} files were changed by hand, and are kept)" if status.broken else ""
+        return f"everything that was asked for is done{kept}; what can be made again:  plastimap clean {out}"
+    if status.unmade and not status.left:
+        return (
+            f"no run is at work, and {status.unmade} files are still to be made; "
+            "the same command as before goes on where it stopped, and keeps what is done"
+        )
     if status.left or any(record.state != "done" for record in status.records):
         return "no run is at work; the same command as before goes on where it stopped, and keeps what is done"
-    if any(not one.by_hand for one in status.broken):
-        return "no run is at work; the same command as before makes the broken files again"
-    return f"everything that was asked for is done; what can be made again:  plastimap clean {out}"
+    return "no run is at work; the same command as before makes again what is broken or missing"

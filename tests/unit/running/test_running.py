@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.unit.bids.conftest import StudyMaker
 
-from plastimap.bids.plan import keep_study
+from plastimap.bids.plan import Study
 from plastimap.check import check_study
 from plastimap.config import load_config, usable_config
 from plastimap.running.chunks import GROUP_RULES, chunks_of
@@ -44,7 +44,7 @@ def study_of(make: StudyMaker, out: Path, people: int = 4):
     given = {"bids_dir": str(make.root), "output_dir": str(out), "model": {"group": None, "covariates": []}}
     config, problems = load_config(given)
     manifest, problems = check_study(usable_config(config), config_problems=problems)
-    return keep_study(config, manifest, problems)
+    return Study(config, manifest)
 
 
 def test_the_second_of_two_runs_is_refused_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_too_little_room_stops_before_the_first_job(
 ) -> None:
     study = study_of(make, tmp_path / "out")
     monkeypatch.setattr("plastimap.running.room.free_bytes", lambda _: 1000)
-    assert launch(study, Execution("all", "1", None, False, None, 500)) == 2
+    assert launch(study, [], Execution("all", "1", None, False, None, 500)) == 2
     assert "are free" in capsys.readouterr().err
     assert not (tmp_path / "out/.snakemake").exists()
 
@@ -201,7 +201,7 @@ def test_group_rules_are_those_without_a_person() -> None:
 
 
 def test_the_call_hands_over_what_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = environment(run="ab", scratch=tmp_path)
+    told = environment(tmp_path, run="ab", scratch=tmp_path)
     assert told["TMPDIR"] == str(tmp_path)
     assert told[CHECKED_VARIABLE] == str(os.getpid())
     monkeypatch.setenv(CHECKED_VARIABLE, told[CHECKED_VARIABLE])
@@ -217,3 +217,15 @@ def test_the_call_hands_over_what_was_checked(tmp_path: Path, monkeypatch: pytes
     people = snakemake_command(config, target="all", cores="1", profile=None, dry_run=False, chunk="2/3")
     assert "participant" in people
     assert "all" not in people
+
+
+@pytest.mark.parametrize("home", ["a file", "a folder"])
+def test_who_has_no_home_keeps_caches_in_the_output_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    """In a container the home of a user whom it does not know is ``/``."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    told = environment(tmp_path / "out")
+    assert told.get("XDG_CACHE_HOME") == (str(tmp_path / "out/.plastimap/cache") if home == "a file" else None)
