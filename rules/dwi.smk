@@ -33,6 +33,7 @@ rule dwi_to_anat:
         b0_mask=paths.dwi_mask,
         structural=paths.structural,
         mask=paths.mask,
+        lesions=study.scan_lesion_files,
     output:
         transform=paths.dwi_to_anat,
         qa=paths.coreg_qa,

@@ -56,7 +56,6 @@ rule person_to_target:
         study_tissues=study.study_template["study_tissues"],
         study_warps=study.study_template["study_warps"],
         template=paths.template,
-        transforms=paths.template_transforms,
         tissues=[paths.template_tissue(name) for name in ANALYSED_TISSUES],
         lesions=study.lesion_files,
         target=study.target_files,
@@ -118,6 +117,7 @@ for kind in study.target_kinds:
             jacobian=paths.jacobian,
             person=study.of_person(paths.to_target),
             dwi=study.dwi_transform,
+            lesions=study.scan_lesion_files,
             target=study.target_files,
         output:
             maps=[paths.warped(name) for name in kind.members],

@@ -30,5 +30,7 @@ with job_log(snakemake.log[0]):
     ]
     for file, data, units in images:
         more = {"Type": "Brain"} if file == snakemake.output.mask else {}
-        write_volume(file, Volume(data, series.affine), sidecar=map_sidecar(**about, units=units, **more))
+        stripped = file != snakemake.output.b0
+        sidecar = map_sidecar(**about, skull_stripped=stripped, units=units, **more)
+        write_volume(file, Volume(data, series.affine), sidecar=sidecar)
     write_json(snakemake.output.qa, {**made.qa, "notes": made.notes})

@@ -34,15 +34,15 @@ with job_log(snakemake.log[0]):
     )
 
     notes = [*b1_notes, *coil_notes, *made.notes]
-    about = {"sources": [str(file) for file in snakemake.input], "parameters": settings, "notes": notes}
+    about = {"sources": [*map(str, snakemake.input)], "skull_stripped": False, "parameters": settings, "notes": notes}
     with_errors = [name for name in snakemake.params.maps if name in WITH_ERRORS]
     for images, names, files in (
         (made.maps, snakemake.params.maps, snakemake.output.maps),
         (made.standard_errors, with_errors, snakemake.output.errors),
     ):
         for name, file in zip(names, files, strict=True):
-            sidecar = {**map_sidecar(**about, units=UNITS[name]), "SkullStripped": False}
+            sidecar = map_sidecar(**about, units=UNITS[name])
             write_volume(file, Volume(images[name], grid.affine), sidecar=sidecar)
-    sidecar = {**map_sidecar(**about, units="1/s"), "SkullStripped": False, "Contrasts": list(made.contrast_r2s)}
+    sidecar = map_sidecar(**about, units="1/s", Contrasts=list(made.contrast_r2s))
     write_volume(snakemake.output.contrasts, Volume(made.contrast_r2s_series, grid.affine), sidecar=sidecar)
     write_json(snakemake.output.qa, {**made.qa, "receive_measured": bool(receive), "notes": notes})

@@ -28,8 +28,8 @@ with job_log(snakemake.log[0]):
         )
         images["PD"], notes = made.image, made.notes
         sources = [*snakemake.input.maps, *snakemake.input.tissues]
-        sidecar = map_sidecar(sources=sources, units="p.u.", notes=notes, parameters={"receive_field": bias})
-        write_volume(file, Volume(made.image, grid.affine), sidecar={**sidecar, "SkullStripped": False})
+        about = {"skull_stripped": False, "units": "p.u.", "notes": notes, "parameters": {"receive_field": bias}}
+        write_volume(file, Volume(made.image, grid.affine), sidecar=map_sidecar(sources=sources, **about))
     series = read_volume(snakemake.input.contrasts).data
     contrasts = dict(zip(read_sidecar(snakemake.input.contrasts)["Contrasts"], np.moveaxis(series, -1, 0), strict=True))
     found = assess_maps(images, contrasts, tissues, voxel_size=grid.voxel_size)

@@ -6,7 +6,7 @@ from plastimap.bids.sidecars import map_sidecar
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.paths import ANALYSED_TISSUES
-from plastimap.space.lesions import lesion_masks
+from plastimap.space.lesions import MIDPOINT_MASK, lesion_masks
 from plastimap.space.template import midpoint
 from plastimap.space.tissues import mean_tissues
 from plastimap.transforms import invert
@@ -24,15 +24,18 @@ with job_log(snakemake.log[0]):
         write_warp(folder / f"{label}_xfm.nii.gz", warp)
         write_warp(folder / f"{label}_inverse.nii.gz", invert(warp, volume))
         write_volume(folder / f"{label}_jacobian.nii.gz", Volume(jacobian, made.template.affine))
-    notes = [*made.notes, *(["lesions were left out of the match"] if snakemake.input.lesions else [])]
-    about = {"reference": snakemake.output.template, "notes": notes}
+    write_volume(folder / MIDPOINT_MASK, Volume(made.mask, made.template.affine))
     both = zip(snakemake.input.GM, snakemake.input.WM, strict=True)
     sessions = [dict(zip(ANALYSED_TISSUES, map(read_volume, files), strict=True)) for files in both]
-    tissues = mean_tissues(sessions, made.transforms)
+    mean = mean_tissues(sessions, made.transforms, lesions=lesions, brain=made.mask, names=members)
+    left_out = ["lesions were left out of the match"] if snakemake.input.lesions else []
+    about = {"reference": snakemake.output.template, "notes": [*made.notes, *left_out, *mean.notes]}
     for name, output in zip(ANALYSED_TISSUES, snakemake.output.tissues, strict=True):
-        write_volume(output, tissues[name], sidecar=map_sidecar(**about, sources=snakemake.input[name]))
+        write_volume(
+            output, mean.tissues[name], sidecar=map_sidecar(**about, sources=snakemake.input[name], skull_stripped=True)
+        )
     write_volume(
         snakemake.output.template,
         made.template,
-        sidecar=map_sidecar(**about, sources=snakemake.input.structural, Members=members),
+        sidecar=map_sidecar(**about, sources=snakemake.input.structural, skull_stripped=False, Members=members),
     )

@@ -20,16 +20,19 @@ with job_log(snakemake.log[0]):
     )
 
     about = {"sources": list(snakemake.input), "notes": made.notes, "BrainMask": made.mask_method}
+    within = {**about, "skull_stripped": True}
+    # The image is as it was measured: only where nothing but a brain was found in it is there no face.
+    stripped = made.mask_method == "foreground"
     write_volume(
         snakemake.output.structural,
         Volume(made.corrected, structural.affine),
-        sidecar=map_sidecar(**about, units=UNITS.get(contrast, "arbitrary")),
+        sidecar=map_sidecar(**about, skull_stripped=stripped, units=UNITS.get(contrast, "arbitrary")),
     )
     write_volume(
-        snakemake.output.mask, Volume(made.mask, structural.affine), sidecar=map_sidecar(**about, Type="Brain")
+        snakemake.output.mask, Volume(made.mask, structural.affine), sidecar=map_sidecar(**within, Type="Brain")
     )
     for name, file in zip(TISSUES, snakemake.output.tissues, strict=True):
         tissue = Volume(getattr(made, name.lower()), structural.affine)
-        write_volume(file, tissue, sidecar=map_sidecar(**about, description=f"Probability of {name}"))
+        write_volume(file, tissue, sidecar=map_sidecar(**within, description=f"Probability of {name}"))
     found = {"tiv_ml": made.tiv_ml, **made.qa, "priors_dice": made.priors_dice, "mask_method": made.mask_method}
     write_json(snakemake.output.qa, {**found, "notes": made.notes})

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from plastimap.bids.sidecars import map_sidecar
+from plastimap.bids.sidecars import map_sidecar, source_uri
 from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
-from plastimap.space.lesions import lesions_of_both
+from plastimap.space.lesions import MIDPOINT_MASK, lesions_of_both
 from plastimap.space.template import register_session
 from plastimap.transforms import invert
 from plastimap.warpfiles import read_warp, write_warp
@@ -22,7 +20,7 @@ with job_log(snakemake.log[0]):
     else:
         notes.append("joined a template that was frozen before this session: it is not part of the midpoint")
         session, mask = read_volume(snakemake.input.structural), read_volume(snakemake.input.mask).data > 0
-        brain = np.isfinite(template.data) & (template.data != 0)
+        brain = read_volume(Path(snakemake.input.transforms) / MIDPOINT_MASK).data > 0
         lesions, scan = snakemake.input.lesions, snakemake.wildcards.scan
         theirs, own = lesions_of_both(lesions, scan, session, snakemake.input.transforms, template)
         weighted = snakemake.params.contrast == "T1w"
@@ -32,6 +30,7 @@ with job_log(snakemake.log[0]):
         inverse = invert(warp, session)
     about = map_sidecar(
         sources=[snakemake.input.structural, snakemake.input.template],
+        skull_stripped=None,
         notes=notes,
         reference=snakemake.input.template,
         description="Pull map: a point of the midpoint to the same point of the session",
@@ -40,5 +39,5 @@ with job_log(snakemake.log[0]):
     about["Description"] = "Jacobian determinant of the pull map: above 1 where the session is larger than the midpoint"
     write_volume(snakemake.output.jacobian, Volume(jacobian, template.affine), sidecar=about)
     about["Description"] = "Pull map: a point of the session to the same point of the midpoint"
-    about["SpatialReference"] = map_sidecar(sources=[], reference=snakemake.input.structural)["SpatialReference"]
+    about["SpatialReference"] = source_uri(snakemake.input.structural)
     write_warp(snakemake.output.inverse, inverse, sidecar=about)

@@ -5,7 +5,7 @@ from plastimap.images import Volume, read_volume, write_volume
 from plastimap.jobs import job_log
 from plastimap.paths import ANALYSED_TISSUES, ERROR_MAPS, UNITS, kind
 from plastimap.space.mni import averaged
-from plastimap.space.smooth import gaussian, tissue_weighted, tissue_weighted_error
+from plastimap.space.smooth import known_volume, tissue_weighted, tissue_weighted_error
 from plastimap.space.target import read_target
 from plastimap.transforms import grid_of
 
@@ -23,13 +23,14 @@ with job_log(snakemake.log[0]):
     for (name, tissue), file in zip(snakemake.params.pairs, snakemake.output.images, strict=True):
         weight, fwhm = volumes[tissue], snakemake.params.kernels[kind(name)][tissue]
         if name == "vbm":
-            data = gaussian(weight.data, fwhm, weight.voxel_size)
+            data = known_volume(weight.data, fwhm, weight.voxel_size)
         elif name in ERROR_MAPS:
             data = tissue_weighted_error(read_volume(maps[name]).data, weight.data, fwhm, weight.voxel_size)
         else:
             data = tissue_weighted(read_volume(maps[name]).data, weight.data, fwhm, weight.voxel_size)
         about = map_sidecar(
             sources=[*([maps[name]] if name in maps else []), *given],
+            skull_stripped=True,
             units=UNITS[name],
             parameters={"FWHM_mm": fwhm, "tissue": tissue},
             resolution_mm=snakemake.params.resolution,

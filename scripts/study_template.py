@@ -16,11 +16,15 @@ with job_log(snakemake.log[0]):
     made = study_template(people, **choices)
     placed = template_to_mni(made.tissues.gm, made.tissues.wm, grid=target.grid(space["resolution"]), **choices)
     for tissue, volume, output in zip(("GM", "WM"), (made.tissues.gm, made.tissues.wm), outputs.tissues, strict=True):
-        about = map_sidecar(sources=inputs[tissue], ChangePerRound=made.changes)
+        about = map_sidecar(sources=inputs[tissue], skull_stripped=True, ChangePerRound=made.changes)
         write_volume(output, volume, sidecar=about)
     ways = {"target to study": placed.warp, "study to target": placed.inverse}
     for (words, warp), output in zip(ways.items(), outputs.warps, strict=True):
         about = map_sidecar(
-            sources=outputs.tissues, notes=placed.notes, description=f"Pull map {words}", Dice=placed.dice
+            sources=outputs.tissues,
+            skull_stripped=None,
+            notes=placed.notes,
+            description=f"Pull map {words}",
+            Dice=placed.dice,
         )
         write_warp(output, warp, sidecar=about)

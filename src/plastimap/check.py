@@ -10,6 +10,7 @@ from plastimap.bids import checks
 from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, behaviour_files, wants
 from plastimap.bids.problems import Problem, errors, unique_problems
 from plastimap.cohort import CURVE_PARAMETERS
+from plastimap.space.region_checks import region_problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,7 @@ def check_study(
     """
     manifest, problems = checks.check_study(config, config_problems=[*config_problems, *_place_problems(config)])
     problems = unique_problems(problems, _brace_problems(manifest), _behaviour_problems(manifest, config, problems))
+    problems = unique_problems(problems, region_problems(config) if wants(config, "glm") else [])
     if errors(problems) or not wants(config, "glm") or len(manifest.people) < MIN_PARTICIPANTS:
         return manifest, problems
     return manifest, unique_problems(problems, _model_problems(manifest, config))

@@ -76,6 +76,11 @@ def _brainage(section: Mapping[str, Any]) -> Iterator[Finding]:
     if section.get("model") and section.get("training"):
         what, why = "brainage has both model and training", "people are judged by one model"
         yield _error(("brainage", "model"), what, why, "keep one of them")
+    if any(section.get(key) for key in BRAINAGE_FILES):
+        from plastimap.brainage.headers import header_problems
+
+        for key, what, why, remedy in header_problems(section):
+            yield _error(("brainage", key), what, why, remedy)
 
 
 def _diffusion(dwi: Mapping[str, Any]) -> Iterator[Finding]:
@@ -207,6 +212,22 @@ def _atlas(place: tuple[str | int, ...], region: Mapping[str, Any]) -> Iterator[
         yield _error((*place, "atlas"), what, "it holds many regions", f"name one or several by {wanted}")
 
 
+def _outside_brain(rois: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Spheres that have nothing of the brain in them: a slip of the sign, or voxels in the place of mm."""
+    from plastimap.space.grids import BRAIN_BOX_MM
+
+    lower, upper = BRAIN_BOX_MM
+    for number, region in enumerate(rois):
+        if "sphere" not in region:
+            continue
+        centre, radius = region["sphere"]["centre"], region["sphere"]["radius"]
+        beyond = [max(low - at, at - high, 0.0) for low, at, high in zip(lower, centre, upper, strict=True)]
+        if sum(one**2 for one in beyond) > radius**2:
+            what = f"region {region.get('name')} lies outside the brain"
+            why = f"its centre is {', '.join(f'{one:g}' for one in centre)}, its radius {radius:g} mm"
+            yield _error(("rois", number, "sphere"), what, why, "give the centre in mm of MNI space, not in voxels")
+
+
 def _spaces(space: Mapping[str, Any], rois: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Look for a target without its template, and regions in another space than the target."""
     from plastimap.space.atlases import with_images
@@ -214,6 +235,8 @@ def _spaces(space: Mapping[str, Any], rois: Sequence[Mapping[str, Any]]) -> Iter
     target, template = space.get("target"), space.get("template")
     if target is None:
         return
+    if template is None and target == BUILT_IN_SPACE:
+        yield from _outside_brain(rois)
     if template is None and target != BUILT_IN_SPACE:
         what = f"space.target is {target}, and no template says what that looks like"
         yield _error(("space", "target"), what, f"only {BUILT_IN_SPACE} is built in", "give space.template: {GM, WM}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.workflow.conftest import Builder
 
 from plastimap.check import check_study
 from plastimap.config import load_config
+from plastimap.images import Volume, write_volume
 
 
 @pytest.fixture
@@ -69,3 +71,13 @@ def test_behaviour_tables_are_read_before_the_first_job(builder: Builder, tmp_pa
     builder.table("behaviour.tsv", "participant_id day csr_percent", "sub-01 0 40.5", "sub-02 0 140")
     (found,) = problems_of(builder, tmp_path / "out")
     assert found == "sub-02: csr_percent 140 lies beyond its limits"
+
+
+def test_regions_are_held_against_their_images(builder: Builder, tmp_path: Path) -> None:
+    builder.study(4, ["ses-01", "ses-02"], "mpm")
+    labels = tmp_path / "labels.nii.gz"
+    write_volume(labels, Volume(np.arange(27, dtype=np.float32).reshape(3, 3, 3), np.eye(4)))
+    region = {"name": "hand", "image": str(labels), "space": "MNI152NLin2009aSym"}
+    assert problems_of(builder, tmp_path / "out", rois=[{**region, "label": 3}]) == []
+    (found,) = problems_of(builder, tmp_path / "out", rois=[{**region, "label": 99}])
+    assert "no label 99" in found

@@ -92,7 +92,7 @@ def brain_mask(
     skull_stripped : bool, optional
         Whether the scan shows a brain only; judged from it by :func:`shows_skull` unless given.
     lesion : ndarray of bool, shape (X, Y, Z), optional
-        Left out of the match with the template; part of the brain.
+        Left out of the match with the template.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def brain_mask(
     plastimap.registration.RegistrationProblem
         When the template cannot be matched to the head.
     """
-    working = _working(volume)
+    working = _working(volume, sharp=not quantitative)
     foreground = find_foreground(working.data)
     hull, depth = below_outline(working, foreground)
     stripped = not _has_skull(working, hull, depth) if skull_stripped is None else skull_stripped
@@ -121,7 +121,7 @@ def brain_mask(
     mask = _on_scan(brain.probability, volume)
     if not mask.any():
         raise BrainMaskProblem("nothing of a brain's size and place was found; give a mask (desc-brain_mask)")
-    return BrainMask(mask if lesion is None else mask | lesion, method, notes, brain.warp, brain.log_field)
+    return BrainMask(mask, method, notes, brain.warp, brain.log_field)
 
 
 def _below_scalp(
@@ -152,17 +152,18 @@ def _share_in_scalp(brain: HeadBrain, working: Volume, depth: NDArray[np.float64
 
 def looks_like_head(volume: Volume) -> bool:
     """Whether a scan shows a head with its skull; `volume` and errors as in :func:`brain_mask`."""
-    working = _working(volume)
+    working = _working(volume, sharp=False)
     return shows_skull(working, find_foreground(working.data))
 
 
-def _working(volume: Volume) -> Volume:
+def _working(volume: Volume, *, sharp: bool) -> Volume:
+    """Bring a scan to the grid of the mask. Maps have noise where there is nothing, which splines would keep."""
     if volume.data.ndim != 3:
         raise BrainMaskProblem(f"the scan has {volume.data.ndim} dimensions, where 3 are wanted")
     data = np.nan_to_num(np.asarray(volume.data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     if not (data > 0).any():
         raise BrainMaskProblem("the scan has no positive values")
-    return resample_isotropic(Volume(data, volume.affine), _working_mm(volume))
+    return resample_isotropic(Volume(data, volume.affine), _working_mm(volume), sharp=sharp)
 
 
 def shows_skull(volume: Volume, foreground: NDArray[np.bool_]) -> bool:

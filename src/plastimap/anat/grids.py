@@ -13,8 +13,17 @@ from plastimap.images import Volume, same_grid
 
 FWHM_PER_SIGMA = 2.3548200450309493
 
+ALONG = 1 - 1e-6
+"""Cosine from which an axis counts as one of the world's: .08 degrees."""
 
-def resample_isotropic(volume: Volume, resolution_mm: float, *, fill: float = 0.0) -> Volume:
+INSIDE = 0.5
+"""Share of a voxel, or probability, from which it is inside a mask."""
+
+NO_SHARE = 2.0
+"""A mask that reaches this is in per cent or in grey values: splines make 1.2 of 1, but not 2."""
+
+
+def resample_isotropic(volume: Volume, resolution_mm: float, *, fill: float = 0.0, sharp: bool = True) -> Volume:
     """Resample a scan to an isotropic grid along the world's axes (RAS+).
 
     Parameters
@@ -26,6 +35,8 @@ def resample_isotropic(volume: Volume, resolution_mm: float, *, fill: float = 0.
         first, so that the samples do not alias.
     fill : float, default 0
         Value outside the field of view.
+    sharp : bool, default True
+        Whether a scan on turned axes is sampled by splines, not linearly.
 
     Returns
     -------
@@ -36,7 +47,20 @@ def resample_isotropic(volume: Volume, resolution_mm: float, *, fill: float = 0.
     if shape == volume.shape and np.allclose(affine, volume.affine, atol=1e-6):
         return Volume(np.array(volume.data, dtype=np.float32), affine)
     data = antialias(np.asarray(volume.data, dtype=np.float32), volume.voxel_size, resolution_mm)
-    return Volume(sample(data, volume.affine, shape, affine, fill=fill), affine)
+    linear = sample(data, volume.affine, shape, affine, fill=fill)
+    if not (sharp and is_oblique(volume.affine)):
+        return Volume(linear, affine)
+    # Between turned axes most samples lie amid voxels, where linear means blur what a scan along the world's axes
+    # keeps. Splines ring, though: nothing leaves the range of the scan, and what is nothing but air stays so.
+    splined = sample(data, volume.affine, shape, affine, order=3, fill=fill)
+    bounded = np.clip(splined, min(float(data.min()), fill), max(float(data.max()), fill))
+    return Volume(np.where(linear == fill, linear, bounded).astype(np.float32), affine)
+
+
+def is_oblique(affine: NDArray[np.float64]) -> bool:
+    """Whether a scan's axes are turned against the world's, by more than storage order and direction."""
+    directions = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    return bool((directions.max(axis=0) < ALONG).any())
 
 
 def isotropic_grid(volume: Volume, resolution_mm: float) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
@@ -88,14 +112,28 @@ def sample(
     return np.asarray(out, dtype=np.float32)
 
 
+def inside_drawn(data: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell where a mask that somebody gave is inside.
+
+    Labels count above 0: whole numbers, or one value alone, however it is scaled. Shares and probabilities, as a
+    smoothed or resampled mask holds them, count above one half, of the largest where they are per cent. NaN is outside.
+    """
+    values = np.nan_to_num(np.asarray(data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    above = values > 0
+    largest = float(values.max(initial=0))
+    if (values == np.rint(values)).all() or (values[above] == largest).all():
+        return above
+    return values > INSIDE * (largest if largest >= NO_SHARE else 1)
+
+
 def drawn_on(volume: Volume, masks: Sequence[Volume]) -> NDArray[np.bool_] | None:
     """Join masks that people have drawn, on the grid of `volume`; None without any.
 
-    Above 0 is inside; NaN is not. A mask on another grid is taken by the nearest voxel.
+    Inside is as :func:`inside_drawn` says. A mask on another grid is taken by the nearest voxel.
     """
     joined: NDArray[np.bool_] | None = None
     for mask in masks:
-        drawn = (np.nan_to_num(mask.data) > 0).astype(np.float32)
+        drawn = inside_drawn(mask.data).astype(np.float32)
         if not same_grid(mask, volume):
             drawn = sample(drawn, mask.affine, volume.shape, volume.affine, order=0)
         joined = drawn > 0 if joined is None else joined | (drawn > 0)

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from plastimap.anat.bias import log_bias_field, without_bias
 from plastimap.anat.brainmask import BrainMask, BrainMaskProblem, brain_mask, looks_like_head
+from plastimap.anat.damage import lesion_notes, with_lesion
 from plastimap.anat.grids import sample
 from plastimap.anat.matching import WarpedPriors, match_priors, warp_priors
 from plastimap.anat.network import deepbet_is_installed, deepbet_mask
 from plastimap.anat.priors import TISSUES, Priors, load_priors
 from plastimap.anat.segment import segment
 from plastimap.anat.tiv import intracranial_volume, tissue_volumes
+from plastimap.anat.verdict import AnatomyProblem, dice_of, refuse_destroyed, refuse_failed, warnings_of
 from plastimap.images import Volume
 from plastimap.transforms import Warp, folding_share, jacobian
-from plastimap.usual import PLAUSIBLE_TIV_ML
 
 MaskMethod = Literal["auto", "deepbet", "classical"]
 
@@ -27,16 +28,6 @@ MATCHING_MM = (2.0, 3.0)
 
 RIM_MM = 1.5
 """The brain's space reaches this far outside the template's brain, where a scan without skull does not show its end."""
-
-LOW_DICE = 0.7
-"""Overlap of warped priors and result below which a match deserves a look."""
-
-LOW_MASK_DICE = 0.9
-"""Overlap of the brain mask and the warped template's brain, likewise; it is .95 and more where both are right."""
-
-
-class AnatomyProblem(ValueError):
-    """A scan that cannot be segmented; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +91,8 @@ def segment_scan(
     mask : ndarray of bool, shape (X, Y, Z), optional
         The brain with its CSF, where somebody has drawn it.
     lesion : ndarray of bool, shape (X, Y, Z), optional
-        Where tissue is destroyed, or metal hides it. It belongs to the brain, but is neither matched with the
-        template, nor looked at for the tissues' intensities, nor given a tissue.
+        Where tissue is destroyed, or metal hides it. What of it lies in the template's brain belongs to the brain,
+        but is neither matched with the template, nor looked at for the tissues' intensities, nor given a tissue.
     skull_stripped : bool, optional
         Whether the scan shows a brain only; judged from it unless given.
     mask_method : {"auto", "deepbet", "classical"}
@@ -115,7 +106,7 @@ def segment_scan(
     Raises
     ------
     AnatomyProblem
-        When the scan is not 3D or a mask does not fit it.
+        When the scan is not 3D, a mask does not fit it, or the tissues found are not where any brain has them.
     plastimap.anat.brainmask.BrainMaskProblem
         When no brain is found.
     plastimap.registration.RegistrationProblem
@@ -126,6 +117,7 @@ def segment_scan(
     found = find_brain(
         volume, quantitative=quantitative, mask=mask, lesion=lesion, skull_stripped=skull_stripped, method=mask_method
     )
+    refuse_destroyed(found.mask, sound)
     usable = found.mask & sound
     corrected = _corrected(volume, usable, found.log_field, quantitative=quantitative)
     image = _bounded(corrected, usable & np.isfinite(corrected))
@@ -133,8 +125,9 @@ def segment_scan(
     # The priors are smooth: those of the matching grid serve every finer scan.
     library = load_priors(_matching_mm(volume))
     # How far the template goes matters outside the mask only where its rim is not to be seen.
-    priors = warp_priors(library, warp, volume, mask=None if found.method == "foreground" else found.mask)
+    priors = warp_priors(library, warp, volume, mask=None if found.method == "foreground" else found.mask | ~sound)
     inside = found.mask if found.method != "foreground" else _with_dark_rim(found.mask, priors, volume.data)
+    inside = with_lesion(inside, lesion, priors.distance, rim_mm=RIM_MM)
     result = segment(
         image,
         priors.probabilities,
@@ -143,6 +136,7 @@ def segment_scan(
         varied_csf=not quantitative and _in_head(found, volume, skull_stripped),
     )
     dice = _prior_overlap(priors, result.probabilities, inside & sound)
+    refuse_failed(dice)
     lesion_ml = float((inside & ~sound).sum()) * volume.voxel_volume / 1000
     tiv_ml = intracranial_volume(result.probabilities, volume.voxel_volume) + lesion_ml
     qa = {
@@ -161,7 +155,11 @@ def segment_scan(
         corrected=corrected,
         priors_dice=dice,
         mask_method=found.method,
-        notes=found.notes + _lesion_notes(lesion_ml) + _warnings(dice, tiv_ml, qa["mask_dice"]),
+        notes=(
+            *found.notes,
+            *lesion_notes(lesion, inside, volume.voxel_volume),
+            *warnings_of(dice, tiv_ml, qa["mask_dice"]),
+        ),
         qa=qa,
     )
 
@@ -180,8 +178,7 @@ def find_brain(
     Parameters and errors as in :func:`segment_scan`. What the network cannot do is noted, and done our way.
     """
     if mask is not None:
-        whole = np.asarray(mask, dtype=bool) if lesion is None else mask | lesion
-        return BrainMask(whole, "given", ("the brain mask was given",))
+        return BrainMask(np.asarray(mask, dtype=bool), "given", ("the brain mask was given",))
     notes: tuple[str, ...] = ()
     wanted = method == "deepbet" or (method == "auto" and deepbet_is_installed())
     if wanted and skull_stripped is None:
@@ -194,7 +191,7 @@ def find_brain(
                 raise
             notes = (f"{problem}; the brain was found by the classical method",)
         else:
-            return drawn if lesion is None else replace(drawn, mask=drawn.mask | lesion)
+            return drawn
     found = brain_mask(volume, quantitative=quantitative, skull_stripped=skull_stripped, lesion=lesion)
     return replace(found, notes=notes + found.notes)
 
@@ -241,15 +238,11 @@ def _warp_qa(warp: Warp, library: Priors, mask: Volume) -> dict[str, float]:
         sample(data, mask.affine, distance.shape, warp.affine) > 0.5 for data in (mask.data, np.ones(mask.shape))
     )
     return {
-        "mask_dice": _dice(brain, (distance < RIM_MM) & seen),
+        "mask_dice": dice_of(brain, (distance < RIM_MM) & seen),
         "jacobian_min": float(determinant[template].min()),
         "jacobian_max": float(determinant[template].max()),
         "folding_share": folding_share(determinant, template),
     }
-
-
-def _lesion_notes(lesion_ml: float) -> tuple[str, ...]:
-    return (f"{lesion_ml:.1f} ml of lesion were left out of the tissues",) if lesion_ml else ()
 
 
 def _with_dark_rim(mask: NDArray[np.bool_], priors: WarpedPriors, data: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -270,25 +263,4 @@ def _prior_overlap(
 ) -> dict[str, float]:
     expected = dict(priors.probabilities)
     expected["CSF"] = np.where(mask, 1 - priors.gm - priors.wm, 0).astype(np.float32)
-    return {name: _dice(expected[name] > 0.5, found[name] > 0.5) for name in TISSUES}
-
-
-def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    total = int(one.sum()) + int(other.sum())
-    return 2.0 * int((one & other).sum()) / total if total else 0.0
-
-
-def _warnings(dice: dict[str, float], tiv_ml: float, mask_dice: float) -> tuple[str, ...]:
-    low, high = PLAUSIBLE_TIV_ML
-    found = [
-        f"{name}: warped prior and result overlap by only {dice[name]:.2f} (Dice); look at the picture"
-        for name in ("GM", "WM")
-        if dice[name] < LOW_DICE
-    ]
-    if mask_dice < LOW_MASK_DICE:
-        found.append(
-            f"the brain mask and the template's brain overlap by only {mask_dice:.2f} (Dice); look at the mask"
-        )
-    if not low <= tiv_ml <= high:
-        found.append(f"intracranial volume {tiv_ml:.0f} ml, usual are {low:.0f}-{high:.0f}; look at the mask")
-    return tuple(found)
+    return {name: dice_of(expected[name] > 0.5, found[name] > 0.5) for name in TISSUES}

@@ -9,11 +9,15 @@ from typing import Any
 
 from plastimap.bids.image_checks import check_images
 from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, behaviour_files, index_dataset, wants
+from plastimap.bids.mask_checks import check_masks
 from plastimap.bids.participants import FILE, check_model_columns, check_presence
-from plastimap.bids.problems import Problem, unique_problems
+from plastimap.bids.problems import Problem, errors, unique_problems
 from plastimap.bids.rows import MAPS, MPM_SUFFIXES, Row
 from plastimap.bids.tables import read_table
 from plastimap.config import check_config, usable_config
+
+SELECTIONS = ("config: participants", "config: sessions")
+"""Where problems with the choice of people and sessions are."""
 
 STAGES_OF_DATA = {"mpm": "MPM or MTS echoes", "dwi": "diffusion series", "behaviour": "behaviour tables"}
 """What a stage needs that was asked for by name."""
@@ -60,6 +64,7 @@ def check_manifest(manifest: Manifest, config: Mapping[str, Any]) -> list[Proble
     """
     problems = _check_usable(manifest, config)
     problems += check_images(manifest, config)
+    problems += check_masks(manifest, config)
     problems += _check_participants(manifest, config)
     problems += _check_behaviour(manifest, config)
     return problems
@@ -68,11 +73,7 @@ def check_manifest(manifest: Manifest, config: Mapping[str, Any]) -> list[Proble
 def _check_usable(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]:
     """Whether there are data at all, and for each stage and map that was asked for by name."""
     if not manifest.used:
-        if config["bids_dir"] is None or not Path(config["bids_dir"]).is_dir():
-            return []
-        why = "no MPM, MTS, dwi, T1w, beh file or map in sub-*/[ses-*/]anat, dwi, fmap, beh"
-        remedy = "give the folder that holds sub-…; data in other formats need conversion (dcm2niix, BIDScoin)"
-        return [Problem(str(config["bids_dir"]), "no usable data", why, remedy)]
+        return _nothing_usable(manifest, config)
     problems: list[Problem] = []
     available = _available(manifest, config)
     if config["stages"] != "auto":
@@ -91,6 +92,17 @@ def _check_usable(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem
             remedy = "set anat.contrast to what every scan has, or to auto"
             problems.append(Problem(scan, f"no {contrast} for the structural image", why, remedy))
     return problems
+
+
+def _nothing_usable(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]:
+    """Tell of a study without data, unless it was told already why there are none."""
+    if config["bids_dir"] is None or not Path(config["bids_dir"]).is_dir():
+        return []
+    if any(one.file in SELECTIONS for one in errors(manifest.problems)):
+        return []
+    why = "no MPM, MTS, dwi, T1w, beh file or map in sub-*/[ses-*/]anat, dwi, fmap, beh"
+    remedy = "give the folder that holds sub-…; data in other formats need conversion (dcm2niix, BIDScoin)"
+    return [Problem(str(config["bids_dir"]), "no usable data", why, remedy)]
 
 
 def _available(manifest: Manifest, config: Mapping[str, Any]) -> set[str]:
@@ -121,6 +133,9 @@ def _check_participants(manifest: Manifest, config: Mapping[str, Any]) -> list[P
     people = set(manifest.people)
     file = Path(manifest.bids_dir, FILE) if manifest.bids_dir is not None else None
     exists = file is not None and file.is_file()
+    if exists and not manifest.listed and any(one.file == FILE for one in errors(manifest.problems)):
+        # That the table cannot be read was told; what it lacks would only follow from that.
+        return []
     group, covariates = config["model"]["group"], config["model"]["covariates"]
     from_table = [group, *covariates] if group else list(covariates)
     needed = wants(config, "glm") and len(people) >= MIN_PARTICIPANTS and any(column != "tiv" for column in from_table)

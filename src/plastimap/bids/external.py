@@ -10,6 +10,7 @@ from pathlib import Path
 from plastimap.bids.entities import BidsName
 from plastimap.bids.header import HeaderError, check_place, read_header
 from plastimap.bids.index import DataFile, Dataset
+from plastimap.bids.masks import IGNORED_SPACES, NATIVE_SPACES, purpose_of
 from plastimap.bids.problems import Problem
 from plastimap.bids.raw import flat, is_selected
 from plastimap.bids.rows import MAP_KEYS, TISSUES, Row
@@ -32,10 +33,6 @@ MAP_OF_SUFFIX = {
 
 MAP_OF_PARAM = {"fa": "FA", "md": "MD", "ad": "AD", "rd": "RD"}
 """Map key of ``model-tensor_param-…_dwimap``."""
-
-NATIVE_SPACES = frozenset({None, "T1w", "orig", "native", "individual", "scanner", "dwi"})
-IGNORED_SPACES = frozenset({"midpoint"})
-"""Our own in-between space: its images are steps, not results."""
 
 IMAGE_STAGES = ("native", "warped", "smoothed")
 
@@ -64,8 +61,9 @@ def derivative_rows(
                 rows.append(_derivative_row(dataset, file, *kind))
     rows, problems = _one_per_map(rows)
     place = str(dataset.root)
-    if not rows:
-        what, why = "no maps found in this folder", f"it has none of: {', '.join(MAP_OF_SUFFIX)}, probseg, mask"
+    if not rows and not any(purpose_of(file.name) for file in dataset.files):
+        kinds = ", ".join(MAP_OF_SUFFIX)
+        what, why = "no maps found in this folder", f"it has none of: {kinds}, probseg, mask, label-lesion_mask"
         problems.append(Problem(place, what, why, "give the folder that holds sub-…, or remove it from derivatives"))
     return rows, problems + _located(dataset.problems, place)
 

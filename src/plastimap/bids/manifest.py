@@ -16,9 +16,10 @@ from plastimap.bids.choose import choose
 from plastimap.bids.days import add_days
 from plastimap.bids.external import derivative_rows, image_rows
 from plastimap.bids.index import Dataset
+from plastimap.bids.masks import is_brain_mask, is_mask
 from plastimap.bids.participants import Participant, read_participants
 from plastimap.bids.problems import Problem, unique_problems
-from plastimap.bids.raw import raw_rows
+from plastimap.bids.raw import is_selected, raw_rows
 from plastimap.bids.rows import Row, format_rows, parse_rows
 from plastimap.bids.words import closest
 from plastimap.writing import PathLike, write_if_changed
@@ -48,6 +49,8 @@ class Manifest:
         Absolute path of the raw dataset.
     listed : frozenset of str
         ``sub-…`` of those whom ``participants.tsv`` lists.
+    masks : tuple of str
+        Paths of all masks on structural images, whether or not they can be used.
     """
 
     rows: tuple[Row, ...]
@@ -56,6 +59,7 @@ class Manifest:
     name: str | None = None
     bids_dir: str | None = None
     listed: frozenset[str] = frozenset()
+    masks: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def used(self) -> tuple[Row, ...]:
@@ -111,17 +115,22 @@ def index_dataset(bids_dir: PathLike | None, config: Mapping[str, Any]) -> Manif
     people, visits = [str(one) for one in config["participants"]], [str(one) for one in config["sessions"]]
     dataset = Dataset(bids_dir) if bids_dir is not None and Path(bids_dir).is_dir() else None
     rows, lines, problems = _raw(dataset, config, people, visits)
-    outside, found = _outside(config, people, visits)
+    folders = [Dataset(folder) for folder in config["derivatives"] if Path(folder).is_dir()]
+    outside, found = _outside(folders, config, people, visits)
     problems += found
-    rows = sorted([*rows, *outside], key=lambda row: (row.participant_id, row.session or "", row.path, row.stage))
+    masks = _masks([*([dataset] if dataset else []), *folders], people, visits)
+    rows, shared = _without_shared_masks([*rows, *outside])
+    rows = sorted(rows, key=lambda row: (row.participant_id, row.session or "", row.path, row.stage))
     several = len({row.participant_id for row in rows}) > 1
     longitudinal = wants(config, "glm") and several
     rows, found = add_days(rows, dataset, config["input"]["days"], longitudinal=longitudinal)
     problems += found
-    problems += _selection_problems("participants", people, {row.subject for row in rows}, dataset, "sub")
-    if rows:
-        there = {row.session for row in rows if row.session}
-        problems += _selection_problems("sessions", visits, there, dataset, "ses")
+    for key, wanted, entity, there in (
+        ("participants", people, "sub", {row.subject for row in rows}),
+        ("sessions", visits, "ses", {row.session for row in rows if row.session}),
+    ):
+        # Where nothing is left, a label that some file has is not the one to blame.
+        problems += _selection_problems(key, wanted, there if rows else _labels(dataset, entity), dataset, entity)
     name = dataset.name if dataset is not None else None
     problems += dataset.problems if dataset is not None else []
     return Manifest(
@@ -131,6 +140,7 @@ def index_dataset(bids_dir: PathLike | None, config: Mapping[str, Any]) -> Manif
         name=name,
         bids_dir=dataset.root.as_posix() if dataset is not None else None,
         listed=frozenset(str(line["participant_id"]) for line in lines),
+        masks=tuple(dict.fromkeys([*masks, *shared])),
     )
 
 
@@ -141,7 +151,9 @@ def _raw(
         return [], [], []
     lines, problems = read_participants(dataset.root)
     rows, notices = choose(
-        raw_rows(dataset, participants=people, sessions=visits), repeated_runs=config["input"]["repeated_runs"]
+        raw_rows(dataset, participants=people, sessions=visits),
+        repeated_runs=config["input"]["repeated_runs"],
+        prefer=config["input"]["prefer"],
     )
     prefix = f"{dataset.root.as_posix()}/"
     problems += [Problem(one.file.removeprefix(prefix), one.what, one.why, one.remedy, one.severity) for one in notices]
@@ -149,18 +161,35 @@ def _raw(
 
 
 def _outside(
-    config: Mapping[str, Any], people: Sequence[str], visits: Sequence[str]
+    folders: Sequence[Dataset], config: Mapping[str, Any], people: Sequence[str], visits: Sequence[str]
 ) -> tuple[list[Row], list[Problem]]:
     rows: list[Row] = []
     problems: list[Problem] = []
-    for folder in config["derivatives"]:
-        if Path(folder).is_dir():
-            found, wrong = derivative_rows(Dataset(folder), participants=people, sessions=visits)
-            rows, problems = rows + found, problems + wrong
+    for folder in folders:
+        found, wrong = derivative_rows(folder, participants=people, sessions=visits)
+        rows, problems = rows + found, problems + wrong
     if config["images"] and Path(config["images"]).is_file():
         found, wrong = image_rows(Path(config["images"]), participants=people, sessions=visits)
         rows, problems = rows + found, problems + wrong
     return rows, problems
+
+
+def _masks(datasets: Sequence[Dataset], people: Sequence[str], visits: Sequence[str]) -> list[str]:
+    """Masks on structural images; those of our own steps, and of surfaces, are left out."""
+    return [
+        dataset.absolute(file)
+        for dataset in datasets
+        for file in dataset.files
+        if is_mask(file.name) and file.datatype in ("anat", None) and is_selected(file.name, people, visits)
+    ]
+
+
+def _without_shared_masks(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Part the rows from the brain masks of people with sessions that name none: they are no scan of their own."""
+    with_sessions = {row.participant_id for row in rows if row.session}
+    shared = [row for row in rows if is_brain_mask(row) and not row.session and row.participant_id in with_sessions]
+    paths = {row.path for row in shared}
+    return [row for row in rows if row.path not in paths], [row.path for row in shared]
 
 
 def _everybody(lines: Sequence[Participant], rows: Sequence[Row], people: Sequence[str]) -> list[Participant]:
@@ -176,7 +205,7 @@ def _selection_problems(
     key: str, wanted: Sequence[str], found: set[str], dataset: Dataset | None, entity: str
 ) -> list[Problem]:
     """Labels that were asked for and that no file has."""
-    there = {label for file in dataset.files if (label := file.name.get(entity))} if dataset is not None else set[str]()
+    there = _labels(dataset, entity)
     problems: list[Problem] = []
     for label in wanted:
         if label not in found:
@@ -189,6 +218,12 @@ def _selection_problems(
             remedy = f'did you mean "{close}" (in quotes)?' if close else f"correct {key} in the configuration"
             problems.append(Problem(f"config: {key}", f"no {entity}-{label} in the data", why, remedy))
     return problems
+
+
+def _labels(dataset: Dataset | None, entity: str) -> set[str]:
+    """Labels of an entity in the names of a dataset's files."""
+    files = dataset.files if dataset is not None else ()
+    return {label for file in files if (label := file.name.get(entity))}
 
 
 def behaviour_files(manifest: Manifest, config: Mapping[str, Any]) -> list[str]:

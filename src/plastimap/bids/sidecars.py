@@ -13,6 +13,7 @@ from plastimap.provenance import software
 def map_sidecar(
     *,
     sources: Iterable[str | os.PathLike[str]],
+    skull_stripped: bool | None,
     units: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     notes: Iterable[str] = (),
@@ -27,6 +28,9 @@ def map_sidecar(
     ----------
     sources : iterable of path-like
         Files it was made from; named as BIDS URIs.
+    skull_stripped : bool or None
+        Whether all but the brain is gone. Who shares an image goes by it: where a face may be left it is False. None
+        for what is no picture of a head, such as a warp.
     units : str, optional
         ``Units`` of the values.
     parameters : mapping, optional
@@ -46,7 +50,7 @@ def map_sidecar(
         "Description": description,
         "Units": units,
         "Sources": [source_uri(source) for source in sources],
-        "SkullStripped": True,
+        "SkullStripped": skull_stripped,
         "SpatialReference": source_uri(reference) if reference else None,
         "Resolution": f"{resolution_mm:g} mm isotropic" if resolution_mm else None,
         "Parameters": dict(parameters or {}),

@@ -61,12 +61,13 @@ class GroupInputs(ScanInputs, Targets):
     def lesion_files(self, wildcards: Wildcards) -> list[str]:
         """Lesion masks that stand beside the images that a person's template is made from."""
         labels = self.template_members(wildcards.subject)
-        return [file for label in labels for file in self.lesions_of(label)]
+        # A mask of the person may be for several sessions.
+        return list(dict.fromkeys(file for label in labels for file in self.lesions_of(label)))
 
     def joining_lesions(self, wildcards: Wildcards) -> list[str]:
         """Lesion masks of a session and of all that its person's template is made from: each once."""
         labels = [*self.template_members(scan_subject(wildcards.scan)), wildcards.scan]
-        return [file for label in dict.fromkeys(labels) for file in self.lesions_of(label)]
+        return list(dict.fromkeys(file for label in labels for file in self.lesions_of(label)))
 
     def glm_files(self, wildcards: Wildcards) -> list[str]:
         """Smoothed maps of the group model, in the order of :meth:`glm_scans`."""

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plastimap.anat.verdict import LOW_DICE, LOW_MASK_DICE
+from plastimap.registration import MOST_FOLDING
 from plastimap.report.inputs import ScanInputs
 from plastimap.report.style import style_of
 from plastimap.report.tables import number, scalars
+from plastimap.space.coregister import LEAST_DICE
+from plastimap.space.mni import LEAST_DICE as LEAST_TARGET_DICE
 from plastimap.usual import ADULT_TIV_ML, is_unusual
 
 MOTION_LIMIT_MM = 2.0
@@ -22,6 +26,10 @@ TISSUE_PURE = 0.9
 
 LEAST_VOXELS = 20
 """Fewer pure voxels than this give no median."""
+
+LEAST_INFORMATION_NATS = 0.25
+"""Information that the diffusion and the structural image share. Where they match it is .29 or more (a 3 T scan, and
+simulated ones); with the header of that scan turned by a quarter or half it is .19 to .24."""
 
 DISPLACEMENT_KEYS = ("displacement_mm", "displacement", "motion_displacement_mm")
 PARAMETER_KEYS = ("parameters", "motion_parameters", "parameters_mm_deg")
@@ -43,6 +51,49 @@ class Check:
     value: str
     expected: str = ""
     flag: str = ""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """From where on a number of a quality file deserves a look.
+
+    Attributes
+    ----------
+    least, most : float
+        Below the one, or above the other.
+    says : str
+        The flag.
+    """
+
+    says: str
+    least: float = -np.inf
+    most: float = np.inf
+
+    @property
+    def expected(self) -> str:
+        """The limit, ready to print."""
+        return f"≥ {self.least:g}" if np.isfinite(self.least) else f"≤ {self.most:g}"
+
+    def is_passed(self, value: float) -> bool:
+        """Whether a value lies beyond; NaN does."""
+        return not self.least <= value <= self.most
+
+
+_COREG, _SPACE = "dwi to structural", "space"
+_APART = "the diffusion images may not lie on the structural one; look at their overlay"
+_FOLDED = "the deformation folds"
+
+LIMITS = {
+    (_COREG, "coreg mask dice"): Limit(_APART, least=LEAST_DICE),
+    (_COREG, "coreg information nats"): Limit(_APART, least=LEAST_INFORMATION_NATS),
+    (_COREG, "coreg turned deg"): Limit("the diffusion images' header is turned; which side is left?", most=0),
+    **{("anat", f"priors dice {name}"): Limit("a poor match to the template", least=LOW_DICE) for name in ("GM", "WM")},
+    ("anat", "mask dice"): Limit("not the template's brain; look at the mask", least=LOW_MASK_DICE),
+    ("anat", "folding share"): Limit(_FOLDED, most=MOST_FOLDING),
+    **{(_SPACE, f"dice {name}"): Limit("a poor match to the target", least=LEAST_TARGET_DICE) for name in ("GM", "WM")},
+    (_SPACE, "session folding share"): Limit(_FOLDED, most=MOST_FOLDING),
+}
+"""By stage and number, as quality files call them."""
 
 
 def tissue_medians(data: NDArray[Any], tissues: Mapping[str, NDArray[Any]]) -> dict[str, float]:
@@ -118,6 +169,10 @@ def _median_check(map_name: str, tissue: str, value: float) -> Check:
 
 
 def _qa_check(stage: str, name: str, value: Any) -> Check:
+    limit = LIMITS.get((stage, name))
+    if limit is not None:
+        flag = limit.says if isinstance(value, (int, float)) and limit.is_passed(value) else ""
+        return Check(f"{stage}: {name}", number(value), limit.expected, flag)
     if "tiv" in name.lower().replace("_", " ").split():
         low, high = ADULT_TIV_ML
         outside = isinstance(value, (int, float)) and not low <= value <= high

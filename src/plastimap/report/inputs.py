@@ -239,6 +239,8 @@ class StudyInputs:
         The same as YAML, for the page.
     versions : mapping
         Package → version.
+    anatomy : mapping
+        Scans by how their brain was found, and those with a lesion (:mod:`plastimap.report.anatomy_methods`).
     provenance : mapping
         Anything else that says where results come from (dataset name, DOI, command …).
     timing : DataFrame or None
@@ -276,6 +278,7 @@ class StudyInputs:
     config: Mapping[str, Any] = field(default_factory=dict)
     config_text: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    anatomy: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     timing: pd.DataFrame | None = None
     people: tuple[str, ...] = ()

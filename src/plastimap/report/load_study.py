@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plastimap.icbm import standard_image
 from plastimap.paths import Paths, scan_session, scan_subject
+from plastimap.report.anatomy_methods import anatomy_counts
 from plastimap.report.brainage import read_brainage
 from plastimap.report.inputs import Model, ResultImage, StudyInputs
 from plastimap.report.output import OUTLINED_SPACE, Output
@@ -81,6 +82,7 @@ def load_study(folder: PathLike, *, title: str | None = None) -> StudyInputs:
         config=output.config,
         config_text=output.config_text,
         versions=output.versions,
+        anatomy=anatomy_counts(_anatomy(output)),
         provenance=_provenance(output),
         timing=_timing(output),
         people=tuple(sorted({f"sub-{scan_subject(label)}" for label in output.plan.get("scans", {})})),
@@ -146,6 +148,12 @@ def _scans(output: Output) -> pd.DataFrame | None:
         return table
     sources = output.day_sources
     return table.assign(day_source=table["scan"].astype(str).map(sources))
+
+
+def _anatomy(output: Output) -> Iterator[dict[str, Any]]:
+    """Quality of the segmentation of every scan that has been segmented."""
+    for label in output.plan.get("scans", {}):
+        yield output.json(output.paths.at(output.paths.anat_qa, label)) or {}
 
 
 def _availability(output: Output) -> pd.DataFrame | None:

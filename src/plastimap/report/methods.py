@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from plastimap.report.anatomy_methods import anatomy_sentences, space_sentences
 from plastimap.report.brainage_methods import brainage_sentences
 from plastimap.report.layout import latex_text
 from plastimap.report.references import REFERENCES, Reference
@@ -94,7 +95,14 @@ def _in_latex(text: str) -> str:
     return "".join(rf"~\cite{{{piece}}}" if number % 2 else latex_text(piece) for number, piece in enumerate(pieces))
 
 
-def methods_text(config: Config, stages: Collection[str], *, contrast: str = "", version: str = "") -> Methods:
+def methods_text(
+    config: Config,
+    stages: Collection[str],
+    *,
+    contrast: str = "",
+    version: str = "",
+    anatomy: Mapping[str, int] | None = None,
+) -> Methods:
     """Write the methods section of what was run.
 
     Parameters
@@ -107,6 +115,8 @@ def methods_text(config: Config, stages: Collection[str], *, contrast: str = "",
         Structural contrast of the study, where known.
     version : str
         Of PlastiMap.
+    anatomy : mapping of str to int, optional
+        As :func:`plastimap.report.anatomy_methods.anatomy_counts` gives it.
 
     Returns
     -------
@@ -118,10 +128,11 @@ def methods_text(config: Config, stages: Collection[str], *, contrast: str = "",
     KeyError
         When the configuration lacks a section that a stage needs: it is not an effective configuration.
     """
+    known = {**config, "_contrast": contrast, "_anatomy": anatomy or {}}
     paragraphs = [("Processing", _frame(version))]
     for stage, (heading, write) in _WRITERS.items():
         if stage in stages:
-            paragraphs.append((heading, " ".join(write({**config, "_contrast": contrast}))))
+            paragraphs.append((heading, " ".join(write(known))))
     keys = [key for _, text in paragraphs for found in _CITATION.findall(text) for key in found.split(",")]
     return Methods(tuple(paragraphs), tuple(dict.fromkeys(keys)))
 
@@ -242,34 +253,6 @@ _SUSCEPTIBILITY = {
     "reversed": f"Susceptibility distortions were corrected by {_BY_PAIR}, {_WITH_GAIN}",
     "field_map": f"Susceptibility distortions were corrected by {_BY_FIELD}, {_WITH_GAIN}",
 }
-
-
-def _anat(config: Config) -> list[str]:
-    contrast = config["_contrast"]
-    image = f"The {contrast} image" if contrast else "One structural image"
-    sentences = [f"{image} of each session was brain-masked and segmented into grey matter, white matter and "
-                 "cerebrospinal fluid by a Gaussian mixture with spatial priors [@ashburner2005] from the ICBM152 "
-                 "template [@fonov2011]."]  # fmt: skip
-    if contrast in ("T1w", ""):
-        sentences.append("Weighted images were corrected for intensity non-uniformity first (N4) [@tustison2010].")
-    sentences.append("Total intracranial volume (TIV) is the sum of the three tissues.")
-    return sentences
-
-
-def _space(config: Config) -> list[str]:
-    space = config["space"]
-    matched = "affine, then deformable, with greedy [@yushkevich2016]"
-    if space["registration"] == "ants":
-        matched = "affine with greedy [@yushkevich2016], then deformable by SyN of ANTs [@avants2008]"
-    return [
-        "An unbiased midpoint template of all sessions was made for each person, with no session privileged "
-        "[@reuter2012,ashburner2013]: rigid positions, then deformations of all sessions at once that add up to zero.",
-        f"Its grey and white matter were registered to those of {space['target']} [@fonov2011] ({matched}); "
-        "all transformations were composed, and each image was interpolated once, to a "
-        f"{space['resolution']:g} mm grid.",
-        "Volume is the midpoint's tissue probability times the session's Jacobian determinant times that of the "
-        "registration [@ashburner2000].",
-    ]
 
 
 def _smooth(config: Config) -> list[str]:
@@ -397,8 +380,8 @@ def listed(names: Sequence[str]) -> str:
 _WRITERS: Mapping[str, tuple[str, Callable[[Config], list[str]]]] = {
     "mpm": ("Multi-parameter maps", _mpm),
     "dwi": ("Diffusion", _dwi),
-    "anat": ("Tissues", _anat),
-    "space": ("Template and target space", _space),
+    "anat": ("Tissues", anatomy_sentences),
+    "space": ("Template and target space", space_sentences),
     "smooth": ("Smoothing", _smooth),
     "behaviour": ("Behaviour", _behaviour),
     "glm": ("Statistics", _glm),

@@ -154,6 +154,30 @@ REFERENCES: Mapping[str, Reference] = {
         "dimensional best path phase unwrapping algorithm. Applied Optics 46, 6623–6635.",
         "10.1364/AO.46.006623",
     ),
+    "avants2004": Reference(
+        "Avants B, Gee JC (2004). Geodesic estimation for large deformation anatomical shape averaging and "
+        "interpolation. NeuroImage 23, S139–S150.",
+        "10.1016/j.neuroimage.2004.07.010",
+    ),
+    "brett2001": Reference(
+        "Brett M, Leff AP, Rorden C, Ashburner J (2001). Spatial normalization of brain images with focal lesions "
+        "using cost function masking. NeuroImage 14, 486–500.",
+        "10.1006/nimg.2001.0845",
+    ),
+    "fisch2024": Reference(
+        "Fisch L, Zumdick S, Barkhau C, et al. (2024). deepbet: Fast brain extraction of T1-weighted MRI using "
+        "convolutional neural networks. Computers in Biology and Medicine 179, 108845.",
+        "10.1016/j.compbiomed.2024.108845",
+    ),
+    "shattuck2001": Reference(
+        "Shattuck DW, Sandor-Leahy SR, Schaper KA, Rottenberg DA, Leahy RM (2001). Magnetic resonance image tissue "
+        "classification using a partial volume model. NeuroImage 13, 856–876.",
+        "10.1006/nimg.2000.0730",
+    ),
+    "smith2002": Reference(
+        "Smith SM (2002). Fast robust automated brain extraction. Human Brain Mapping 17, 143–155.",
+        "10.1002/hbm.10062",
+    ),
     "avants2008": Reference(
         "Avants BB, Epstein CL, Grossman M, et al. (2008). Symmetric diffeomorphic image registration with "
         "cross-correlation: evaluating automated labeling of elderly and neurodegenerative brain. "

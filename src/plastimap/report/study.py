@@ -241,7 +241,7 @@ def _methods(study: StudyInputs) -> Methods | None:
         return None
     done = [stage.name for stage in study.stages if stage.done]
     contrast = str(study.provenance.get("structural contrast", ""))
-    return methods_text(study.config, done, contrast=contrast, version=study.version)
+    return methods_text(study.config, done, contrast=contrast, version=study.version, anatomy=study.anatomy)
 
 
 def _versions(study: StudyInputs) -> Table | None:

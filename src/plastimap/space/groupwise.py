@@ -24,6 +24,9 @@ from plastimap.transforms import Chain, Grid, Warp, displacement_at, grid_of, in
 
 Array = NDArray[np.float32]
 
+ALL_SOUND = 0.99
+"""Share of sound voxels under the interpolation kernel from which a pulled value counts: all, but for rounding."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -63,7 +66,6 @@ def deform(
     weight: Volume,
     *,
     settings: Settings,
-    session_weights: NDArray[np.float64] | None = None,
     reference: Session | None = None,
 ) -> list[Warp]:
     """Displacements of all sessions, before their rigid matrices.
@@ -76,8 +78,6 @@ def deform(
     weight : Volume
         Where the comparison counts, on the template's grid.
     settings : Settings
-    session_weights : ndarray, shape (n,), optional
-        Trust in each session.
     reference : Session, optional
         A template that stands still, in place of the mean, for one session to
         join: its displacements then need not add up to zero.
@@ -91,7 +91,7 @@ def deform(
     box: Grid = ((1, 1, 1), weight.affine)
     for factor, steps in ((2, settings.coarse_steps), (1, settings.fine_steps)):
         finer = padded_box(weight, factor=factor, margin_mm=settings.margin_mm)
-        level = _Level(sessions, matrices, weight, finer, factor, settings, session_weights, reference)
+        level = _Level(sessions, matrices, weight, finer, factor, settings, reference)
         fields, box = level.run([_on_grid(field, box, finer) for field in fields], steps), finer
     return [
         Warp(np.moveaxis(_on_grid(field, box, grid_of(weight)), 0, -1), weight.affine, matrix)
@@ -129,7 +129,6 @@ class _Level:
         box: Grid,
         factor: int,
         settings: Settings,
-        session_weights: NDArray[np.float64] | None,
         reference: Session | None,
     ) -> None:
         voxel = np.sqrt((box[1][:3, :3] ** 2).sum(axis=0))
@@ -143,16 +142,13 @@ class _Level:
         self.mask = resample(weight, box, np.eye(4), validity=False)
         self.inside = self.mask > 0.5
         self.intensity_sigma = settings.intensity_mm / np.sqrt(8 * np.log(2)) / voxel
-        trust = np.ones(len(sessions)) if session_weights is None else np.asarray(session_weights, np.float64)
-        self.trust = trust / trust.mean()
-        # A template that stands still may show a scar, or end, where the session does not: what is not compared has no
-        # say in what is next to it. Sessions among themselves show the same beyond the margin, which helps at its edge.
-        self.counts = self.inside if reference is not None else np.ones_like(self.inside)
+        self.seen = [np.ones_like(self.inside) for _ in sessions]
         self.reference = still
         self.still: list[Array] | None = None
 
     def run(self, start: list[Array], steps: int) -> list[Array]:
         displacement = start
+        self.seen = self._seen(start)
         if self.reference is not None:
             self.still = self._standing(self.reference, start[0])
         for _ in range(steps):
@@ -166,6 +162,9 @@ class _Level:
             self._pull(session, [Warp(np.moveaxis(field, 0, -1), self.box[1]), matrix])
             for session, field, matrix in zip(self.sessions, displacement, self.matrices, strict=True)
         ]
+        # A template that stands still may show a scar, or end, where the session does not: what is not compared has no
+        # say in what is next to it. Sessions among themselves show the same beyond the margin, which helps at its edge.
+        counts = self.seen if self.still is None else [seen & self.inside for seen in self.seen]
         for channel in range(len(raw[0])):
             images = [image[channel] for image in raw]
             target = self._target(images, None if self.still is None else self.still[channel])
@@ -175,10 +174,10 @@ class _Level:
             smooth = self._smooth(target)
             gradients.append(elastic.world_gradient(smooth, self.box[1]) * scale)
             for number, image in enumerate(images):
-                residuals[number].append(self._smooth((target - image) * self.counts) * scale)
+                residuals[number].append(self._smooth((target - image) * counts[number]) * scale)
         moved = [
-            field + self._solve(gradients, residual, field, trust)
-            for field, residual, trust in zip(displacement, residuals, self.trust, strict=True)
+            field + elastic.step(gradients, residual, field, self.spectrum, self.settings.solver_steps)
+            for field, residual in zip(displacement, residuals, strict=True)
         ]
         if self.still is not None:
             return moved
@@ -202,6 +201,17 @@ class _Level:
         plain = self._pull(reference, np.eye(4))
         return [np.where(np.isfinite(image), image, same) for image, same in zip(pulled, plain, strict=True)]
 
+    def _seen(self, start: list[Array]) -> list[NDArray[np.bool_]]:
+        """Per session, where it shows sound tissue: inside its field of view, beside its lesions."""
+        shares = [
+            resample(
+                Volume(session.sound, session.affine), self.box, Warp(np.moveaxis(field, 0, -1), self.box[1], matrix),
+                validity=False,
+            )
+            for session, field, matrix in zip(self.sessions, start, self.matrices, strict=True)
+        ]  # fmt: skip
+        return [share >= ALL_SOUND for share in shares]
+
     def _pull(self, session: Session, chain: Chain) -> list[Array]:
         return [
             resample(Volume(channel, session.affine), self.box, chain, validity=False) for channel in session.channels
@@ -213,7 +223,12 @@ class _Level:
     def _target(self, images: list[Array], still: Array | None) -> Array:
         if still is not None:
             return still
-        return np.asarray(np.average(images, axis=0, weights=self.trust), dtype=np.float32)
+        count = np.sum(self.seen, axis=0)
+        total = np.sum(
+            [np.where(seen | (count == 0), image, 0) for seen, image in zip(self.seen, images, strict=True)],
+            axis=0, dtype=np.float64,
+        )  # fmt: skip
+        return np.asarray(total / np.where(count == 0, len(images), count), dtype=np.float32)
 
     def _even(self, images: list[Array], target: Array) -> list[Array]:
         """Take out smooth multiplicative differences to the target."""
@@ -226,13 +241,3 @@ class _Level:
             for image in images
         ]
         return [(image - target * ratio).astype(np.float32) for image, ratio in zip(images, ratios, strict=True)]
-
-    def _solve(self, gradients: list[Array], residuals: list[Array], field: Array, trust: float) -> Array:
-        root = float(np.sqrt(trust))
-        return elastic.step(
-            [gradient * root for gradient in gradients],
-            [residual * root for residual in residuals],
-            field,
-            self.spectrum,
-            self.settings.solver_steps,
-        )

@@ -10,20 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plastimap.images import Volume, read_volume
-from plastimap.transforms import Grid, grid_of, resample
+from plastimap.transforms import Chain, Grid, grid_of, resample
 from plastimap.warpfiles import read_warp
 from plastimap.writing import PathLike
 
 Mask = NDArray[np.bool_]
+
+TRACE_SHARE = 0.01
+"""Share of an interpolated value that comes from a lesion from which it is left out: rounding is less."""
+
+MIDPOINT_MASK = "mask.nii.gz"
+"""Name of a person's brain mask in the folder of the warps midpoint → session."""
 
 LESION_SHARE = 0.25
 """Share of a voxel that is lesion from which it takes no part in a match."""
 
 
 def scan_of(path: PathLike) -> str:
-    """Label of the scan that a BIDS file belongs to: ``sub-01_ses-02`` of ``sub-01_ses-02_label-lesion_mask.nii``."""
+    """Label of the scan that a BIDS file belongs to: ``sub-01_ses-02`` of ``sub-01_ses-02_label-lesion_mask.nii``.
+
+    Of a file that is for all sessions of its person, the person's: ``sub-01``.
+    """
     found = re.match(r"sub-[^_]+(_ses-[^_]+)?", Path(path).name)
     return found[0] if found else ""
+
+
+def is_for(path: PathLike, scan: str) -> bool:
+    """Whether a BIDS file is for a scan: its own, or its person's."""
+    return scan_of(path) in (scan, scan.partition("_")[0])
 
 
 def lesion_masks(files: Sequence[PathLike], scans: Sequence[str], volumes: Sequence[Volume]) -> list[Mask | None]:
@@ -40,7 +54,7 @@ def lesion_masks(files: Sequence[PathLike], scans: Sequence[str], volumes: Seque
     """
     masks: list[Mask | None] = []
     for label, volume in zip(scans, volumes, strict=True):
-        own = [read_volume(file) for file in files if scan_of(file) == label]
+        own = [read_volume(file) for file in files if is_for(file, label)]
         brought = [resample(one, volume, np.eye(4), order="nearest", validity=False) > 0 for one in own]
         masks.append(np.logical_or.reduce(brought) if brought else None)
     return masks
@@ -66,6 +80,23 @@ def lesions_of_both(
     return None if members is None else members.data > LESION_SHARE, own
 
 
+def touched(lesion: Mask | None, image: Volume, grid: Grid, chain: Chain) -> Mask:
+    """Voxels of a grid into whose interpolated values a lesion enters.
+
+    Parameters
+    ----------
+    lesion : ndarray of bool, or None
+        On the grid of `image`.
+    image : Volume
+    grid : (shape, affine)
+    chain : Warp, ndarray (4, 4) or a sequence of them
+        Pull map grid → image.
+    """
+    if lesion is None:
+        return np.zeros(tuple(grid[0]), dtype=bool)
+    return resample(Volume(lesion.astype(np.float32), image.affine), grid, chain, validity=False) > TRACE_SHARE
+
+
 def pulled_lesions(files: Sequence[PathLike], transforms: PathLike, grid: Grid) -> Volume | None:
     """Where any session has a lesion, in the person's midpoint space; None without files.
 
@@ -84,6 +115,13 @@ def pulled_lesions(files: Sequence[PathLike], transforms: PathLike, grid: Grid) 
     for file in files:
         lesion = read_volume(file)
         solid = Volume((np.nan_to_num(lesion.data) > 0).astype(np.float32), lesion.affine)
-        warp = read_warp(Path(transforms) / f"{scan_of(file)}_xfm.nii.gz")
-        share = np.maximum(share, resample(solid, grid, warp, validity=False))
+        for warp in _warps(Path(transforms), scan_of(file)):
+            share = np.maximum(share, resample(solid, grid, read_warp(warp), validity=False))
     return Volume(share, grid[1])
+
+
+def _warps(folder: Path, label: str) -> list[Path]:
+    """Warp of a scan, or those of all sessions of a person."""
+    own = folder / f"{label}_xfm.nii.gz"
+    of_sessions = sorted(folder.glob(f"{label}_ses-*_xfm.nii.gz"))
+    return of_sessions if of_sessions and not own.exists() else [own]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plastimap.images import Volume
 from plastimap.space.grids import TARGET_SPACE, hemispheres
+from plastimap.space.region_values import region_doubts
 from plastimap.transforms import Chain, Grid, as_steps, resample, world_points
 
 Mask = NDArray[np.bool_]
@@ -150,7 +151,7 @@ def build_rois(
     Raises
     ------
     RoiProblem
-        When a region has neither sphere nor image, or its image is missing.
+        When a region has neither sphere nor image, its image is missing, or holds nothing of what is asked of it.
     """
     return tuple(_build(one, grid, images or {}, transforms or {}, space) for one in specifications)
 
@@ -168,17 +169,44 @@ def _build(
     if specification.get("sphere"):
         ball = specification["sphere"]
         mask = sphere(ball["centre"], float(ball["radius"]), grid, mirror=mirror)
+        notes += _clipped_notes(name, ball["centre"], float(ball["radius"]), grid, mirror=mirror)
     elif specification.get("image"):
         if name not in images:
             raise RoiProblem(f"region {name}: its image {specification['image']} was not given")
         chain = transforms.get(name)
         notes += [] if chain is not None else _space_notes(name, specification.get("space"), space)
+        notes += _value_notes(name, images[name], specification)
         labels, threshold = specification.get("label"), specification.get("threshold")
         mask = image_roi(images[name], grid, labels=labels, threshold=threshold, mirror=mirror, transform=chain)
     else:
         raise RoiProblem(f"region {name}: either a sphere or an image is wanted")
     notes += _side_notes(name, mask, grid, specification.get("side"))
     return Roi(name, mask, tuple(notes + size_notes(f"region {name}", int(mask.sum()))))
+
+
+def _value_notes(name: str, image: Volume, specification: Mapping[str, Any]) -> list[str]:
+    doubts = region_doubts(image.data, specification)
+    fatal = next((one for one in doubts if one.fatal), None)
+    if fatal is not None:
+        raise RoiProblem(f"region {name}: {fatal.what}; {fatal.remedy}")
+    return [f"region {name}: {one.what}; {one.remedy}" for one in doubts]
+
+
+def _clipped_notes(name: str, centre: Sequence[float], radius: float, grid: Grid, *, mirror: bool) -> list[str]:
+    """Say how much of a sphere lies beyond the edge of the grid."""
+    # The same voxels without an edge: room for the whole ball on every side.
+    shape, affine = grid
+    room = int(np.ceil(radius / np.linalg.norm(affine[:3, :3], axis=0).min())) + 1
+    at = np.linalg.inv(affine) @ [*centre, 1.0]
+    first = np.floor(at[:3]).astype(int) - room
+    wide = affine.copy()
+    wide[:3, 3] += affine[:3, :3] @ first
+    whole = int(sphere(centre, radius, ((2 * room + 2,) * 3, wide)).sum())
+    sides = [1.0, -1.0] if mirror else [1.0]
+    least = min(int(sphere([side * centre[0], *centre[1:]], radius, (shape, affine)).sum()) for side in sides)
+    if not 0 < least < whole:
+        return []
+    return [f"region {name}: {100 * least / whole:.0f} % of its sphere lie on the grid, the rest beyond its edge"]
 
 
 def _side_notes(name: str, mask: Mask, grid: Grid, side: Any) -> list[str]:

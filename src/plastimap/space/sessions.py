@@ -34,11 +34,14 @@ class Session:
         Finite everywhere: gaps are filled from the nearest valid voxel.
     weight : ndarray of float32, shape (X, Y, Z)
         1 where the images can be trusted, 0 elsewhere.
+    sound : ndarray of float32, shape (X, Y, Z)
+        0 in a lesion and next to it, where the channels are filled from what surrounds it; 1 elsewhere.
     affine : ndarray, shape (4, 4)
     """
 
     channels: tuple[NDArray[np.float32], ...]
     weight: NDArray[np.float32]
+    sound: NDArray[np.float32]
     affine: NDArray[np.float64]
 
     def volume(self) -> Volume:
@@ -54,7 +57,7 @@ class Session:
         """Smooth all channels by a Gaussian of `fwhm_mm`."""
         sigma = fwhm_mm / np.sqrt(8 * np.log(2)) / self.voxel_size
         smooth = tuple(blurred(channel, sigma) for channel in self.channels)
-        return Session(smooth, self.weight, self.affine)
+        return Session(smooth, self.weight, self.sound, self.affine)
 
     def centre(self) -> NDArray[np.float64]:
         """Centre of the weight in world mm, shape (3,)."""
@@ -84,12 +87,13 @@ def prepare(
         The images are multiplied by it.
     lesion : ndarray of bool, shape (X, Y, Z), optional
         Where the image shows no ordinary tissue: it and the voxels next to it
-        are not compared.
+        are not compared, and filled from what surrounds them.
 
     Raises
     ------
     TemplateProblem
-        When mask and image do not belong together or nothing valid is inside.
+        When mask and image do not belong together, nothing valid is inside,
+        or the lesion covers all of it.
     """
     if mask.shape != volume.shape:
         raise TemplateProblem(f"a mask of shape {mask.shape} beside an image of shape {volume.shape}")
@@ -98,12 +102,20 @@ def prepare(
     if not (valid & mask).any():
         raise TemplateProblem("no valid voxel inside a session's mask")
     trusted, usable = _trusted(data, valid, mask.astype(bool), volume.voxel_size)
-    if lesion is not None:
-        if lesion.shape != volume.shape:
-            raise TemplateProblem(f"a lesion mask of shape {lesion.shape} beside an image of shape {volume.shape}")
-        trusted = trusted & ~np.asarray(ndimage.binary_dilation(lesion), dtype=bool)
-    channels = tuple(_filled(data[..., n], usable, mask & valid) * np.float32(scale) for n in range(data.shape[-1]))
-    return Session(channels, trusted.astype(np.float32), volume.affine)
+    sound = _sound(lesion, volume.shape)
+    inside = mask & valid & sound
+    if not inside.any():
+        raise TemplateProblem("a lesion mask covers all of a session's brain mask; draw it around the lesion alone")
+    channels = tuple(_filled(data[..., n], usable & sound, inside) * np.float32(scale) for n in range(data.shape[-1]))
+    return Session(channels, (trusted & sound).astype(np.float32), sound.astype(np.float32), volume.affine)
+
+
+def _sound(lesion: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if lesion is None:
+        return np.ones(shape, dtype=bool)
+    if lesion.shape != shape:
+        raise TemplateProblem(f"a lesion mask of shape {lesion.shape} beside an image of shape {shape}")
+    return ~np.asarray(ndimage.binary_dilation(lesion), dtype=bool)
 
 
 def _trusted(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-Edges = Literal["zero", "spm"]
-
 LEAST_WEIGHT = 0.05
 """Least smoothed tissue for a tissue-weighted value to be kept."""
 
-LEAST_PRIOR = 0.05
-"""Least prior probability for a voxel to count in the numerator, where a prior is given."""
+LEAST_KNOWN = 0.5
+"""Least share of the kernel on voxels with a value for a smoothed volume to be kept."""
 
 
 def kernel(fwhm_voxels: float) -> NDArray[np.float64]:
@@ -56,23 +53,17 @@ def gaussian(
     data: NDArray[np.floating],
     fwhm_mm: float | Sequence[float],
     voxel_size: Sequence[float] | NDArray[np.float64],
-    *,
-    edges: Edges = "zero",
 ) -> NDArray[np.float32]:
     """Smooth a volume; the outside counts as 0.
 
     Parameters
     ----------
     data : ndarray, shape (X, Y, Z)
-        NaN counts as 0: probabilities and modulated volumes have none.
+        NaN counts as 0; :func:`known_volume` smooths what has gaps.
     fwhm_mm : float or three floats
         Full width at half maximum; 0 = none.
     voxel_size : sequence of float, shape (3,)
         Millimetres.
-    edges : {"zero", "spm"}
-        ``"zero"`` treats all axes alike. ``"spm"`` does what SPM12 does: along
-        the third axis the result is divided by the share of the kernel inside
-        the volume.
 
     Returns
     -------
@@ -85,9 +76,34 @@ def gaussian(
     for axis in range(3):
         taps = kernel(float(widths[axis]) / float(voxel_size[axis]))
         result = ndimage.convolve1d(result, taps, axis=axis, mode="constant")
-        if edges == "spm" and axis == 2:
-            result /= ndimage.convolve1d(np.ones(data.shape[2]), taps, mode="constant")
     return result.astype(np.float32)
+
+
+def known_volume(
+    volume: NDArray[np.floating],
+    fwhm_mm: float | Sequence[float],
+    voxel_size: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Smooth modulated tissue over what is known of it: ``G*V / G*k``, k being 1 but for gaps (NaN).
+
+    Parameters
+    ----------
+    volume : ndarray, shape (X, Y, Z)
+        Modulated tissue V; NaN where no session showed sound tissue.
+    fwhm_mm, voxel_size
+        As in :func:`gaussian`.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        NaN where less than half of the kernel lies on known voxels.
+    """
+    smooth = gaussian(volume, fwhm_mm, voxel_size)
+    gaps = ~np.isfinite(volume)
+    if not gaps.any():
+        return smooth
+    known = 1 - gaussian(gaps.astype(np.float64), fwhm_mm, voxel_size)
+    return np.divide(smooth, known, out=np.full(volume.shape, np.nan, dtype=np.float32), where=known >= LEAST_KNOWN)
 
 
 def tissue_weighted(
@@ -95,11 +111,12 @@ def tissue_weighted(
     tissue: NDArray[np.floating],
     fwhm_mm: float | Sequence[float],
     voxel_size: Sequence[float] | NDArray[np.float64],
-    *,
-    tpm: NDArray[np.floating] | None = None,
-    edges: Edges = "zero",
 ) -> NDArray[np.float32]:
-    """Smooth a quantitative map within a tissue: ``G*(w p [TPM > 0.05]) / G*p``.
+    """Smooth a quantitative map within a tissue: ``G*(w p) / G*p``.
+
+    Draganski's numerator holds ``w p [TPM > 0.05]`` as well. It is left out: the denominator knows no such limit, so
+    tissue that reaches beyond the prior's would be drawn towards 0. With the same kernel and data the two differ by
+    at most .1 % where the prior is .2 or more (a test compares both with hMRI's result).
 
     Parameters
     ----------
@@ -107,10 +124,8 @@ def tissue_weighted(
         The map w. Invalid (NaN) voxels count in neither numerator nor denominator.
     tissue : ndarray, shape (X, Y, Z)
         Modulated tissue p in the same space.
-    fwhm_mm, voxel_size, edges
+    fwhm_mm, voxel_size
         As in :func:`gaussian`.
-    tpm : ndarray, shape (X, Y, Z), optional
-        Prior probability of the tissue; without it no voxel is left out.
 
     Returns
     -------
@@ -125,9 +140,8 @@ def tissue_weighted(
         raise ValueError(f"a map of shape {values.shape} beside a tissue of shape {tissue.shape}")
     valid = np.isfinite(values)
     share = np.where(valid, np.nan_to_num(tissue), 0)
-    counted = share if tpm is None else np.where(np.nan_to_num(tpm) > LEAST_PRIOR, share, 0)
-    numerator = gaussian(np.where(valid, values, 0) * counted, fwhm_mm, voxel_size, edges=edges)
-    denominator = gaussian(share, fwhm_mm, voxel_size, edges=edges)
+    numerator = gaussian(np.where(valid, values, 0) * share, fwhm_mm, voxel_size)
+    denominator = gaussian(share, fwhm_mm, voxel_size)
     keep = denominator > LEAST_WEIGHT
     return np.divide(numerator, denominator, out=np.full(values.shape, np.nan, dtype=np.float32), where=keep)
 

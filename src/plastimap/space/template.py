@@ -12,6 +12,7 @@ from plastimap.images import Volume, same_grid
 from plastimap.space import posing
 from plastimap.space.groupwise import Settings, deform
 from plastimap.space.sessions import Session, TemplateProblem, prepare
+from plastimap.space.tissues import field_of_view
 from plastimap.transforms import Grid, TransformProblem, Warp, grid_of, jacobian, resample, world_points
 
 STRIP_MM = 6.0
@@ -19,6 +20,9 @@ STRIP_MM = 6.0
 
 MOST_FOLDING = 1e-3
 """Largest share of brain voxels at which a session's deformation may fold."""
+
+TRACE = 1e-6
+"""Weight of a session in the template image where it shows a lesion: it counts where no session shows more."""
 
 Mask = NDArray[np.bool_]
 
@@ -54,7 +58,6 @@ def midpoint(
     volumes: Sequence[Volume],
     *,
     masks: Sequence[Mask],
-    session_weights: Sequence[float] | None = None,
     lesions: Sequence[Mask | None] | None = None,
     equalise: bool = False,
     settings: Settings | None = None,
@@ -73,11 +76,10 @@ def midpoint(
         contrasts on one grid, shape (X, Y, Z, C). NaN = invalid.
     masks : sequence of ndarray of bool, shape (X, Y, Z)
         Brain masks on the volumes' own grids.
-    session_weights : sequence of float, optional
-        Trust in each session (1 = normal), for example lower after motion.
     lesions : sequence of (ndarray of bool or None), optional
         Per session, where no comparison is made; the deformation is carried
-        across by what surrounds it.
+        across by what surrounds it, and the template shows the sessions that
+        are sound there (all of them where none is).
     equalise : bool
         True for weighted images (T1w) in arbitrary units: sessions are scaled
         to a common median inside the mask first.
@@ -96,17 +98,17 @@ def midpoint(
     RegistrationProblem
         When two sessions cannot be matched at all.
     """
-    _check(volumes, masks, session_weights)
+    _check(volumes, masks)
     if len(volumes) == 1:
         return _alone(volumes[0], masks[0])
-    scales = _scales(volumes, masks) if equalise else [1.0] * len(volumes)
-    holes = [None] * len(volumes) if lesions is None else lesions
+    holes = [None] * len(volumes) if lesions is None else list(lesions)
+    scales = _scales(volumes, masks, holes) if equalise else [1.0] * len(volumes)
     sessions = [prepare(v, m, scale=s, lesion=o) for v, m, s, o in zip(volumes, masks, scales, holes, strict=True)]
     order = sorted(range(len(sessions)), key=lambda number: sessions[number].content())
-    weights = None if session_weights is None else np.array([session_weights[i] for i in order], dtype=np.float64)
-    warps = _align([sessions[i] for i in order], _template_grid(volumes, masks), weights, settings or Settings())
+    warps = _align([sessions[i] for i in order], _template_grid(volumes, masks), settings or Settings())
     transforms = tuple(warps[order.index(number)] for number in range(len(volumes)))
-    return _assemble(volumes, masks, scales, transforms, order, session_weights)
+    template = _mean_image(volumes, scales, sessions, transforms, order)
+    return _judged(template, _mean_mask(volumes, masks, transforms, order), transforms)
 
 
 def register_session(
@@ -145,10 +147,10 @@ def register_session(
     TemplateProblem, RegistrationProblem
         As in :func:`midpoint`.
     """
-    _check([template, session], [template_mask, session_mask], None)
-    scale = 1.0
+    _check([template, session], [template_mask, session_mask])
+    scale, lesions = 1.0, [template_lesion, session_lesion]
     if equalise:
-        to_template, to_session = _scales([template, session], [template_mask, session_mask])
+        to_template, to_session = _scales([template, session], [template_mask, session_mask], lesions)
         scale = to_session / to_template
     fixed = prepare(template, template_mask, lesion=template_lesion)
     moving = prepare(session, session_mask, scale=scale, lesion=session_lesion)
@@ -167,7 +169,7 @@ def register_session(
     return warp, determinant
 
 
-def _check(volumes: Sequence[Volume], masks: Sequence[Mask], weights: Sequence[float] | None) -> None:
+def _check(volumes: Sequence[Volume], masks: Sequence[Mask]) -> None:
     if not volumes:
         raise TemplateProblem("a template needs at least one session")
     if len(masks) != len(volumes):
@@ -175,8 +177,6 @@ def _check(volumes: Sequence[Volume], masks: Sequence[Mask], weights: Sequence[f
     contrasts = {volume.data.shape[3:] for volume in volumes}
     if len(contrasts) > 1:
         raise TemplateProblem(f"the sessions differ in their number of contrasts: {sorted(contrasts)}")
-    if weights is not None and (len(weights) != len(volumes) or min(weights) <= 0):
-        raise TemplateProblem("session weights: one positive number per session is wanted")
 
 
 def _alone(volume: Volume, mask: Mask) -> Midpoint:
@@ -187,8 +187,9 @@ def _alone(volume: Volume, mask: Mask) -> Midpoint:
     return Midpoint(template, mask.astype(bool), (still,), (ones,), (note,))
 
 
-def _scales(volumes: Sequence[Volume], masks: Sequence[Mask]) -> list[float]:
-    medians = np.array([_first_median(v, m) for v, m in zip(volumes, masks, strict=True)])
+def _scales(volumes: Sequence[Volume], masks: Sequence[Mask], lesions: Sequence[Mask | None]) -> list[float]:
+    sound = [m if hole is None else m & ~hole for m, hole in zip(masks, lesions, strict=True)]
+    medians = np.array([_first_median(v, m) for v, m in zip(volumes, sound, strict=True)])
     if (medians <= 0).any():
         raise TemplateProblem("a session's median inside its mask is not positive: its image cannot be scaled")
     return [float(scale) for scale in np.exp(np.log(medians).mean()) / medians]
@@ -196,7 +197,8 @@ def _scales(volumes: Sequence[Volume], masks: Sequence[Mask]) -> list[float]:
 
 def _first_median(volume: Volume, mask: Mask) -> float:
     first = volume.data if volume.data.ndim == 3 else volume.data[..., 0]
-    return float(np.nanmedian(first[mask.astype(bool)]))
+    inside = first[mask.astype(bool)]
+    return float(np.nanmedian(inside)) if np.isfinite(inside).any() else 0.0
 
 
 def _template_grid(volumes: Sequence[Volume], masks: Sequence[Mask]) -> Grid:
@@ -226,7 +228,7 @@ def _mask_corners(volume: Volume, mask: Mask) -> tuple[NDArray[np.float64], NDAr
     return points.min(axis=1), points.max(axis=1)
 
 
-def _align(sessions: list[Session], grid: Grid, weights: NDArray[np.float64] | None, settings: Settings) -> list[Warp]:
+def _align(sessions: list[Session], grid: Grid, settings: Settings) -> list[Warp]:
     centres = [session.centre() for session in sessions]
     matrices = posing.centred(posing.first_positions(sessions, len(sessions) // 2), centres)
     matrices = posing.refine(sessions, matrices, grid, _common_weight(sessions, matrices, grid))
@@ -234,7 +236,7 @@ def _align(sessions: list[Session], grid: Grid, weights: NDArray[np.float64] | N
     weight = Volume(_common_weight(sessions, matrices, grid), grid[1])
     if not (weight.data > 0).any():
         raise TemplateProblem("the sessions' masks have nothing in common after alignment")
-    return deform(sessions, matrices, weight, settings=settings, session_weights=weights)
+    return deform(sessions, matrices, weight, settings=settings)
 
 
 def _common_weight(
@@ -247,34 +249,50 @@ def _common_weight(
     return np.where(weight > 0.5, weight, 0).astype(np.float32)
 
 
-def _assemble(
+def _mean_image(
     volumes: Sequence[Volume],
-    masks: Sequence[Mask],
     scales: Sequence[float],
-    transforms: tuple[Warp, ...],
+    sessions: Sequence[Session],
+    transforms: Sequence[Warp],
     order: Sequence[int],
-    session_weights: Sequence[float] | None,
-) -> Midpoint:
+) -> Volume:
+    """Mean over the sessions that show sound tissue; over all of them where none does."""
     grid = transforms[0].grid
-    trust = [1.0] * len(volumes) if session_weights is None else list(session_weights)
     total = np.zeros((*grid[0], *volumes[0].data.shape[3:]))
     share = np.zeros_like(total)
-    cover = np.zeros(tuple(grid[0]))
     # Sums run in the order of content, so that they do not depend on the order of listing.
     for number in order:
         # Cubic: linear interpolation would leave two sessions' mean with less detail than either of them.
-        image = resample(volumes[number], grid, transforms[number], order=3)
-        valid = np.isfinite(image)
-        total += np.where(valid, image, 0) * (trust[number] * scales[number])
-        share += valid * trust[number]
-        mask = Volume(masks[number].astype(np.float32), volumes[number].affine)
-        cover += resample(mask, grid, transforms[number], validity=False)
+        image = resample(volumes[number], grid, transforms[number], order=3) * np.float32(scales[number])
+        weight = np.isfinite(image).astype(np.float64)
+        if not sessions[number].sound.all():
+            sound = Volume(sessions[number].sound, sessions[number].affine)
+            trust = np.maximum(resample(sound, grid, transforms[number], validity=False), TRACE)
+            weight *= trust.reshape(*trust.shape, *(1,) * (weight.ndim - 3))
+        total += np.where(weight > 0, image, 0) * weight
+        share += weight
     template = np.divide(total, share, out=np.full_like(total, np.nan), where=share > 0)
-    mask = cover > 0.5 * len(volumes)
+    return Volume(template.astype(np.float32), grid[1])
+
+
+def _mean_mask(
+    volumes: Sequence[Volume], masks: Sequence[Mask], transforms: Sequence[Warp], order: Sequence[int]
+) -> Mask:
+    """Where at least half of the sessions whose field of view holds a place call it brain."""
+    grid = transforms[0].grid
+    brain, seen = np.zeros(tuple(grid[0])), np.zeros(tuple(grid[0]))
+    for number in order:
+        mask = Volume(masks[number].astype(np.float32), volumes[number].affine)
+        brain += resample(mask, grid, transforms[number], validity=False)
+        seen += field_of_view(volumes[number], transforms[number])
+    return brain > 0.5 * seen
+
+
+def _judged(template: Volume, mask: Mask, transforms: tuple[Warp, ...]) -> Midpoint:
     jacobians = tuple(jacobian(warp) for warp in transforms)
     for number, determinant in enumerate(jacobians):
-        _check_folding(determinant, mask, f"session {number + 1} of {len(volumes)}")
-    return Midpoint(Volume(template.astype(np.float32), grid[1]), mask, transforms, jacobians)
+        _check_folding(determinant, mask, f"session {number + 1} of {len(transforms)}")
+    return Midpoint(template, mask, transforms, jacobians)
 
 
 def _check_folding(determinant: NDArray[np.float32], mask: Mask, name: str) -> None:

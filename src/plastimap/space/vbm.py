@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from plastimap.images import Volume
 from plastimap.transforms import Chain, Grid, Warp, as_steps, compose, grid_of, jacobian, resample
 
+UNKNOWN_SHARE = 0.5
+"""Share of unknown tissue under the interpolation kernel above which a voxel has no volume."""
+
 
 def modulate(tissue: NDArray[np.floating], determinant: NDArray[np.floating]) -> NDArray[np.float32]:
     """Tissue volume per voxel: probability times the determinant of the pull map (folds count as 0).
@@ -41,7 +44,7 @@ def modulated(
     Parameters
     ----------
     tissue : Volume
-        Probability in template space.
+        Probability in template space; NaN where it is not known.
     transform : Warp, ndarray (4, 4) or a sequence of them
         Pull map target → template.
     grid : Volume, Warp or (shape, affine)
@@ -52,13 +55,15 @@ def modulated(
     Returns
     -------
     ndarray of float32, shape of `grid`
+        NaN where the tissue is not known; 0 outside of its image.
     """
     data = tissue.data if session_jacobian is None else modulate(tissue.data, session_jacobian)
     steps = as_steps(transform)
-    pulled = resample(Volume(data, tissue.affine), grid, steps, validity=False)
-    return modulate(pulled, jacobian(compose(steps, grid_of(grid))))
-
-
-def tissue_volume_ml(tissue: NDArray[np.floating], voxel_volume_mm3: float) -> float:
-    """Volume of a probability or modulated map in millilitres."""
-    return float(np.nansum(tissue, dtype=np.float64)) * voxel_volume_mm3 / 1000
+    determinant = jacobian(compose(steps, grid_of(grid)))
+    unknown = np.isnan(tissue.data)
+    if not unknown.any():
+        return modulate(resample(Volume(data, tissue.affine), grid, steps, validity=False), determinant)
+    known = Volume(np.where(unknown, np.nan, data).astype(np.float32), tissue.affine)
+    gap = resample(Volume(unknown.astype(np.float32), tissue.affine), grid, steps, validity=False) > UNKNOWN_SHARE
+    volume = modulate(resample(known, grid, steps), determinant)
+    return np.where(gap, np.float32(np.nan), volume)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plastimap.anat.grids import around, closed, cropped, drawn_on, largest_piece, resample_isotropic, sample, within
+from plastimap.anat.grids import (
+    around,
+    closed,
+    cropped,
+    drawn_on,
+    inside_drawn,
+    largest_piece,
+    resample_isotropic,
+    sample,
+    within,
+)
 from plastimap.images import Volume
 
 
@@ -22,6 +32,37 @@ def test_oblique_scan_there_and_back(rng: np.random.Generator) -> None:
     inner = (slice(3, -3),) * 3
     # Linear interpolation twice flattens a bump of 6 voxels' width by a few percent.
     assert np.abs(back - data)[inner].max() < 0.05
+
+
+def turned(angle: float, voxel_mm: float = 2.0) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine[:3, :3] *= voxel_mm
+    return affine
+
+
+def test_a_tilted_scan_is_not_blurred() -> None:
+    # Gyri some 5 voxels apart: the shape that decides on volumes.
+    x, y, _ = np.indices((40, 40, 12))
+    gyri = (1 + 0.5 * np.cos(2 * np.pi * x / 5) * np.cos(2 * np.pi * y / 5)).astype(np.float32)
+    grid = resample_isotropic(Volume(gyri, turned(0.15)), 2.0)
+    inner = grid.data[12:-12, 12:-12, 4:-4]
+    # Linear means keep .60 of the variance, splines .98.
+    assert inner.var() == pytest.approx(gyri.var(), rel=0.05)
+    upright = resample_isotropic(Volume(gyri, turned(0.0)), 2.0)
+    np.testing.assert_array_equal(upright.data, gyri)
+
+
+def test_a_tilted_scan_keeps_its_air_and_its_range() -> None:
+    data = np.zeros((24, 24, 12), dtype=np.float32)
+    data[8:16, 8:16, 3:9] = 1
+    grid = resample_isotropic(Volume(data, turned(0.2)), 2.0)
+    linear = sample(data, turned(0.2), grid.shape, grid.affine)
+    # A spline rings beside a step: as if there were signal in air.
+    assert not grid.data[linear == 0].any()
+    assert (linear == 0).mean() > 0.5
+    assert grid.data.min() == 0
+    assert grid.data.max() == 1
 
 
 def test_mirrored_scan_gives_the_mirrored_grid(rng: np.random.Generator) -> None:
@@ -103,6 +144,26 @@ def test_drawn_masks_are_joined_on_the_grid_of_the_scan() -> None:
     assert joined is not None
     assert joined[:, 5, 5].tolist() == [False, False, True, True, False, False, False, False, True, True]
     assert drawn_on(scan, []) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "inside"),
+    [
+        # Labels, however they are scaled: several lesions, one value of a packed file, one that is not quite 1.
+        ([0, 1, 2, 7], [False, True, True, True]),
+        ([0, 1 / 255, 0, 1 / 255], [False, True, False, True]),
+        ([0, 0.99999994, np.nan, -1], [False, True, False, False]),
+        # Shares of a smoothed or resampled mask, a spline's overshoot, per cent.
+        ([0.02, 0.5, 0.51, 1.0], [False, False, True, True]),
+        ([-0.1, 0.3, 0.7, 1.15], [False, False, True, True]),
+        ([0.5, 49.0, 51.0, 99.5], [False, False, True, True]),
+        # Probabilities that are low everywhere mark nothing.
+        ([0.0, 0.1, 0.2, 0.3], [False, False, False, False]),
+        ([0.0, np.inf, 0.0, 0.0], [False, False, False, False]),
+    ],
+)
+def test_shares_count_above_one_half_and_labels_above_nothing(values: list[float], inside: list[bool]) -> None:
+    assert inside_drawn(np.array(values)).tolist() == inside
 
 
 def test_outside_the_field_of_view_is_fill_or_the_nearest_voxel() -> None:

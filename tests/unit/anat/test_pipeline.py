@@ -77,6 +77,19 @@ def test_wrong_masks_are_named(head: Any) -> None:
         segment_scan(Volume(np.ones((4, 4, 4, 2)), np.eye(4)), quantitative=True)
 
 
+def test_a_segmentation_that_has_failed_is_not_passed_on(head: Any, rng: np.random.Generator) -> None:
+    noise = np.where(head.brain, rng.normal(1, 0.3, head.brain.shape), 0).astype(np.float32)
+    with pytest.raises(AnatomyProblem, match="the segmentation has failed"):
+        segment_scan(Volume(noise, head.image.affine), quantitative=True, mask=head.brain)
+
+
+def test_a_lesion_mask_the_wrong_way_round_is_named(head: Any) -> None:
+    lesion = np.ones(head.image.shape, dtype=bool)
+    lesion[30:36, 30:36, 20:26] = False
+    with pytest.raises(AnatomyProblem, match="leaves 0 %"):
+        segment_scan(head.image, quantitative=True, lesion=lesion)
+
+
 def test_a_mask_of_another_size_is_doubted(head: Any, anatomy: Any) -> None:
     assert anatomy.qa["mask_dice"] > 0.95
     assert not any("look at the mask" in note for note in anatomy.notes)
@@ -106,3 +119,24 @@ def test_a_lesion_has_no_tissue_but_counts_as_intracranial(head: Any, anatomy: A
     assert found.qa["WM_mean"] == pytest.approx(anatomy.qa["WM_mean"], rel=0.01)
     with pytest.raises(AnatomyProblem, match="lesion mask has shape"):
         segment_scan(head.image, quantitative=True, lesion=np.ones((2, 2, 2), dtype=bool))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_what_a_mask_of_metal_covers_outside_the_brain_is_not_intracranial(
+    head: Any, anatomy: Any, *, given: bool
+) -> None:
+    # A block over the temporal rim and all that lies beyond it.
+    lesion = np.zeros(head.image.shape, dtype=bool)
+    first = int(np.nonzero(head.brain.any(axis=(1, 2)))[0][0])
+    lesion[: first + 4, 20:40, 10:30] = True
+    data = np.where(lesion, 0, head.image.data).astype(np.float32)
+    mask = head.brain & ~lesion if given else None
+    found = segment_scan(Volume(data, head.image.affine), quantitative=True, lesion=lesion, mask=mask)
+    covered, outside = (float(part.sum()) * 27 / 1000 for part in (lesion & head.brain, lesion & ~head.brain))
+    assert outside > 3 * covered > 30
+    # The template knows the rim to a voxel or so; unlimited it would be all that was covered.
+    assert 0.5 * covered < found.qa["lesion_ml"] < 1.3 * covered
+    # A drawn mask is taken as it is: this one is the true brain.
+    expected = float(head.brain.sum()) * 27 / 1000 if given else anatomy.tiv_ml
+    assert found.tiv_ml == pytest.approx(expected, rel=0.01)
+    assert any("lie outside the brain" in note for note in found.notes)

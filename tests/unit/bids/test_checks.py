@@ -228,3 +228,15 @@ def test_smoothed_maps_share_a_grid(make):
 def test_a_plain_behaviour_table_needs_participants(study):
     study.table("behaviour.tsv", "person day csr_percent", "sub-01 0 40")
     assert told(study) == [("no column participant_id", "error")]
+
+
+def test_what_follows_from_an_unreadable_table_is_not_told(study):
+    (study.root / "participants.tsv").write_text("participant_id,group,age\nsub-01,A,30\n")
+    assert told(study) == [("no column participant_id", "error")]
+
+
+@pytest.mark.parametrize(("key", "label", "words"), [("sessions", "1", "no ses-1"), ("participants", "1", "no sub-1")])
+def test_a_label_that_selects_nothing_is_named(study, key, label, words):
+    (problem,) = errors(check(study, **{key: [label]}))
+    assert words in problem.what
+    assert "did you mean" in problem.remedy

@@ -147,7 +147,8 @@ def _write_scan(folder: Path, paths: Paths, study: Study, label: str, rng: np.ra
         save(paths.tissue(tissue), data)
         save(paths.warped_tissue(tissue), data)
     write_json(folder / paths.at(paths.anat_qa, label), {
-        "tiv_ml": 1450 + 60 * rng.standard_normal(), "notes": ["The mask was given with the data."]})  # fmt: skip
+        "tiv_ml": 1450 + 60 * rng.standard_normal(), "mask_method": "given",
+        "notes": ["The mask was given with the data."]})  # fmt: skip
     if study.mpm:
         notes = [HOSTILE] if study.hostile else ["No B1+ map: R1 is not corrected for the transmit field."]
         write_json(folder / paths.at(paths.mpm_qa, label), {

@@ -110,6 +110,11 @@ def test_study_page_tells_what_was_found(study_page: Page) -> None:
     assert sum(name.startswith("clusters_") for name in drawn) == 2
 
 
+def test_the_methods_say_how_brains_were_found(whole: Path) -> None:
+    study = load_study(whole)
+    assert study.anatomy == {"given": len(study.scans if study.scans is not None else ())}
+
+
 def test_regions_are_outlined_where_they_lie(whole: Path) -> None:
     study = load_study(whole)
     centres = {

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.unit.space.phantom import AFFINE, GRID, SHAPE, session_of, swelling
+from tests.unit.space.phantom import AFFINE, GRID, SHAPE, swelling
 
 from plastimap.images import ImageProblem, Volume, write_volume
 from plastimap.space.lesions import lesion_masks, lesions_of_both, pulled_lesions, scan_of
 from plastimap.space.mni import Standard, match_tissues, standard_tissues
-from plastimap.space.quality import scan_quality
+from plastimap.space.quality import MisplacedProblem, refuse_misplaced, scan_quality
 from plastimap.space.study_template import study_template
 from plastimap.space.target import read_target, target_of
-from plastimap.space.template import midpoint
 from plastimap.transforms import Warp, resample, world_points
 from plastimap.warpfiles import write_warp
 
@@ -133,6 +132,35 @@ def test_quality_names_what_is_wrong(phantom, standard):
     assert [word in " ".join(bad["notes"]) for word in ("WM overlaps", "local volume", "folds")] == [True] * 3
 
 
+def test_what_a_scan_does_not_show_counts_neither_way(phantom, standard):
+    """Half of the field of view is cut: the other half lies well, and what is not there is told in ml."""
+    tissues = {name: image.data.copy() for name, image in (("GM", phantom.gm), ("WM", phantom.wm))}
+    for image in tissues.values():
+        image[:, :, :17] = np.nan
+    ones = np.ones(SHAPE, dtype=np.float32)
+    found = scan_quality(tissues, standard, GRID, session_jacobian=ones, brain=phantom.mask)
+    assert found["dice_GM"] == found["dice_WM"] == 1
+    assert found["not_shown_ml"] == pytest.approx(phantom.mask[:, :, :17].sum() * 0.027, rel=0.02)
+    assert "ml of the brain have no values" in found["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("dice", "folding", "words"),
+    [(0.2, 0.0, "GM overlaps"), (0.9, 0.02, "folds at 2.0 %"), (0.1, 0.5, "and its deformation folds")],
+)
+def test_what_lies_wrong_is_not_passed_on(dice, folding, words):
+    with pytest.raises(MisplacedProblem, match=words) as found:
+        refuse_misplaced({"GM": dice, "WM": 0.8}, folding, "sub-01_ses-02")
+    # What, and the remedy, in one line: that is what the terminal shows.
+    assert "sub-01_ses-02 is not where" in str(found.value)
+    assert "exclude" in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_what_lies_well_enough_passes():
+    refuse_misplaced({"GM": 0.45, "WM": 0.4}, 0.01, "sub-01")
+
+
 def test_lesions_are_read_by_scan(phantom, tmp_path):
     data = np.zeros(SHAPE, dtype=np.float32)
     data[10:14, 20, 17] = 1
@@ -155,16 +183,3 @@ def test_lesions_are_read_by_scan(phantom, tmp_path):
     np.testing.assert_array_equal(theirs, np.roll(data, -2, axis=0) > 0)
     np.testing.assert_array_equal(mine, data > 0)
     assert lesions_of_both([], "sub-01_ses-03", phantom.image, tmp_path, phantom.image) == (None, None)
-
-
-def test_a_lesion_does_not_lead_the_midpoint(phantom):
-    one, mask = session_of(phantom, seed=50)
-    other, _ = session_of(phantom, seed=51)
-    hole = np.linalg.norm(world_points(GRID) - np.array(CENTRE).reshape(3, 1, 1, 1), axis=0) < 9
-    damaged = Volume(np.where(hole, 0.1, other.data).astype(np.float32), AFFINE)
-    changes = {}
-    for label, lesions in {"led": None, "masked": [None, hole]}.items():
-        result = midpoint([one, damaged], masks=[mask, mask], lesions=lesions)
-        changes[label] = np.abs(np.log(result.jacobians[0] / result.jacobians[1]))[mask].max()
-    # Two scans of one brain: what changes is noise, once the hole is left out.
-    assert changes["masked"] < 0.5 * changes["led"]
