@@ -9,18 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from plastimap.drawn import inside_drawn
 from plastimap.images import Volume, same_grid
 
 FWHM_PER_SIGMA = 2.3548200450309493
 
 ALONG = 1 - 1e-6
 """Cosine from which an axis counts as one of the world's: .08 degrees."""
-
-INSIDE = 0.5
-"""Share of a voxel, or probability, from which it is inside a mask."""
-
-NO_SHARE = 2.0
-"""A mask that reaches this is in per cent or in grey values: splines make 1.2 of 1, but not 2."""
 
 
 def resample_isotropic(volume: Volume, resolution_mm: float, *, fill: float = 0.0, sharp: bool = True) -> Volume:
@@ -112,24 +107,10 @@ def sample(
     return np.asarray(out, dtype=np.float32)
 
 
-def inside_drawn(data: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell where a mask that somebody gave is inside.
-
-    Labels count above 0: whole numbers, or one value alone, however it is scaled. Shares and probabilities, as a
-    smoothed or resampled mask holds them, count above one half, of the largest where they are per cent. NaN is outside.
-    """
-    values = np.nan_to_num(np.asarray(data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    above = values > 0
-    largest = float(values.max(initial=0))
-    if (values == np.rint(values)).all() or (values[above] == largest).all():
-        return above
-    return values > INSIDE * (largest if largest >= NO_SHARE else 1)
-
-
 def drawn_on(volume: Volume, masks: Sequence[Volume]) -> NDArray[np.bool_] | None:
     """Join masks that people have drawn, on the grid of `volume`; None without any.
 
-    Inside is as :func:`inside_drawn` says. A mask on another grid is taken by the nearest voxel.
+    Inside is as :func:`plastimap.drawn.inside_drawn` says. A mask on another grid is taken by the nearest voxel.
     """
     joined: NDArray[np.bool_] | None = None
     for mask in masks:

@@ -218,7 +218,7 @@ def parse_rows(text: str) -> tuple[Row, ...]:
     """
     lines = text.split("\n")
     if tuple(lines[0].split("\t")) != COLUMNS:
-        raise ValueError("the manifest was written by another version of PlastiMap; run `plastimap check` again")
+        raise ValueError("the manifest was written by another version of PlastiMap; `plastimap run` renews it")
     return tuple(_row(line.split("\t")) for line in lines[1:] if line)
 
 

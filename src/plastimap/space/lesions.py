@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plastimap.drawn import inside_drawn
 from plastimap.images import Volume, read_volume
 from plastimap.transforms import Chain, Grid, grid_of, resample
 from plastimap.warpfiles import read_warp
@@ -46,7 +47,7 @@ def lesion_masks(files: Sequence[PathLike], scans: Sequence[str], volumes: Seque
     Parameters
     ----------
     files : sequence of path-like
-        Named by BIDS; masks of one scan are joined. Above 0 is lesion.
+        Named by BIDS; masks of one scan are joined. Inside is as :func:`plastimap.drawn.inside_drawn` says.
     scans : sequence of str
         Labels, such as ``sub-01_ses-02``.
     volumes : sequence of Volume
@@ -54,7 +55,7 @@ def lesion_masks(files: Sequence[PathLike], scans: Sequence[str], volumes: Seque
     """
     masks: list[Mask | None] = []
     for label, volume in zip(scans, volumes, strict=True):
-        own = [read_volume(file) for file in files if is_for(file, label)]
+        own = [_drawn(file) for file in files if is_for(file, label)]
         brought = [resample(one, volume, np.eye(4), order="nearest", validity=False) > 0 for one in own]
         masks.append(np.logical_or.reduce(brought) if brought else None)
     return masks
@@ -113,8 +114,7 @@ def pulled_lesions(files: Sequence[PathLike], transforms: PathLike, grid: Grid) 
         return None
     share = np.zeros(tuple(grid[0]), dtype=np.float32)
     for file in files:
-        lesion = read_volume(file)
-        solid = Volume((np.nan_to_num(lesion.data) > 0).astype(np.float32), lesion.affine)
+        solid = _drawn(file)
         for warp in _warps(Path(transforms), scan_of(file)):
             share = np.maximum(share, resample(solid, grid, read_warp(warp), validity=False))
     return Volume(share, grid[1])
@@ -125,3 +125,9 @@ def _warps(folder: Path, label: str) -> list[Path]:
     own = folder / f"{label}_xfm.nii.gz"
     of_sessions = sorted(folder.glob(f"{label}_ses-*_xfm.nii.gz"))
     return of_sessions if of_sessions and not own.exists() else [own]
+
+
+def _drawn(file: PathLike) -> Volume:
+    """Read a mask that somebody gave: 1 inside, 0 outside."""
+    mask = read_volume(file)
+    return Volume(inside_drawn(mask.data).astype(np.float32), mask.affine)

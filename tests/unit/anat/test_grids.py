@@ -10,12 +10,12 @@ from plastimap.anat.grids import (
     closed,
     cropped,
     drawn_on,
-    inside_drawn,
     largest_piece,
     resample_isotropic,
     sample,
     within,
 )
+from plastimap.drawn import inside_drawn
 from plastimap.images import Volume
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tests.unit.space.phantom import AFFINE, GRID, SHAPE, session_of
 
-from plastimap.images import Volume
+from plastimap.images import Volume, write_volume
 from plastimap.space.groupwise import Settings
-from plastimap.space.lesions import touched
+from plastimap.space.lesions import lesion_masks, touched
 from plastimap.space.smooth import known_volume, tissue_weighted
 from plastimap.space.template import midpoint, register_session
 from plastimap.space.tissues import mean_tissues
@@ -166,3 +166,14 @@ def test_volumes_are_unknown_where_no_session_is_sound(phantom):
     assert np.isnan(smooth[AWAY < 8]).all()
     ring = (AWAY > 12) & (AWAY < 24)
     assert np.abs(smooth - truth)[ring].mean() < 0.02 * truth[ring].mean()
+
+
+def test_soft_masks_are_cut_at_one_half(tmp_path):
+    """A smoothed mask is above 0 far around the lesion."""
+    volume = Volume(np.ones((8, 8, 8), dtype=np.float32), np.eye(4))
+    soft = np.zeros(volume.shape, dtype=np.float32)
+    soft[2:6, 2:6, 2:6], soft[3:5, 3:5, 3:5] = 0.2, 0.9
+    file = tmp_path / "sub-01_ses-01_label-lesion_mask.nii.gz"
+    write_volume(file, Volume(soft, volume.affine))
+    (mask,) = lesion_masks([file], ["sub-01_ses-01"], [volume])
+    assert mask.sum() == 8
