@@ -18,7 +18,9 @@ rule segment:
         runtime=30,
     params:
         code=code("segment"),
-        contents=study.contents,
+        contents=study.contents(
+            study.structural_file, study.mask_files, study.scan_lesion_files
+        ),
         contrast=paths.contrast,
         brain_mask=study.config["anat"]["brain_mask"],
     script:

@@ -17,7 +17,9 @@ rule behaviour:
         runtime=10,
     params:
         code=code("behaviour"),
-        contents=study.contents,
+        contents=study.contents(
+            study.behaviour_tables, study.participants_file, study.training_file
+        ),
         settings=study.config["behaviour"],
         labels=study.label_columns,
         days=study.days,

@@ -15,7 +15,9 @@ if study.brainage.from_maps:
             runtime=5,
         params:
             code=code("brainage_parcels"),
-            contents=study.contents,
+            contents=study.contents(
+                study.brainage.section["labels"], study.brainage.section["label_table"]
+            ),
             maps=study.config["brainage"]["maps"],
         script:
             "../scripts/brainage_parcels.py"
@@ -40,7 +42,11 @@ if study.brainage.from_maps:
             runtime=5,
         params:
             code=code("brainage_means"),
-            contents=study.contents,
+            contents=study.contents(
+                study.brainage.section["labels"],
+                study.brainage.section["label_table"],
+                study.scan_lesion_files,
+            ),
             maps=study.config["brainage"]["maps"],
             subject=study.subject_of,
             session=study.session_of,
@@ -64,7 +70,9 @@ if study.brainage.from_maps:
         params:
             code=code("brainage_table"),
             days=study.days,
-            contents=study.contents,
+            contents=study.contents(
+                study.brainage.optional("people"), study.participants_file
+            ),
         script:
             "../scripts/brainage_table.py"
 
@@ -88,7 +96,9 @@ if study.config["brainage"]["training"]:
             runtime=120,
         params:
             code=code("brainage_train"),
-            contents=study.contents,
+            contents=study.contents(
+                study.brainage.section["training"], study.brainage.parcels
+            ),
             settings=study.brainage.training_settings,
             data=study.config["brainage"]["training_data"],
             licence=study.config["brainage"]["training_licence"],
@@ -117,7 +127,14 @@ rule brainage_apply:
         runtime=15,
     params:
         code=code("brainage_apply"),
-        contents=study.contents,
+        contents=study.contents(
+            study.brainage.model,
+            study.brainage.card,
+            study.brainage.table,
+            study.brainage.optional("people") or study.participants_file,
+            study.brainage.optional("controls"),
+            study.brainage.lesions,
+        ),
     script:
         "../scripts/brainage_apply.py"
 
@@ -161,6 +178,9 @@ if study.brainage.on_surface:
             runtime=30,
         params:
             code=code("brainage_surfaces"),
-            contents=study.contents,
+            contents=study.contents(
+                study.brainage.section["surface_left"],
+                study.brainage.section["surface_right"],
+            ),
         script:
             "../scripts/brainage_surfaces.py"

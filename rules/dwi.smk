@@ -18,7 +18,7 @@ rule dwi:
         runtime=60,
     params:
         code=code("dwi"),
-        contents=study.contents,
+        contents=study.contents(study.dwi_files),
         settings=study.settings("dwi"),
         protocol=study.dwi_protocol,
         field=study.dwi_field_settings,

@@ -18,7 +18,7 @@ rule group_masks:
         runtime=30,
     params:
         code=code("group_masks"),
-        contents=study.contents,
+        contents=study.contents(study.grid_references, study.roi_images),
         thresholds=study.config["masks"],
         rois=study.config["rois"],
         space=study.config["space"],
@@ -52,7 +52,7 @@ rule glm:
         runtime=60,
     params:
         code=code("glm"),
-        contents=study.contents,
+        contents=study.contents(study.glm_files, study.glm_errors),
         labels=study.glm_scans,
         model=study.config["model"],
         inference=study.config["inference"],

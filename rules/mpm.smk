@@ -25,7 +25,12 @@ for kind in study.mpm_kinds:
             runtime=60,
         params:
             code=code("mpm"),
-            contents=study.contents,
+            contents=study.contents(
+                study.echo_files,
+                study.b1_files,
+                study.receive_files,
+                study.scan_lesion_files,
+            ),
             maps=kind.members,
             protocol=study.protocol,
             settings=study.settings("mpm"),

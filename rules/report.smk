@@ -16,7 +16,7 @@ rule person_report:
         runtime=15,
     params:
         code=code("person_report", "workflow/report/*.*"),
-        contents=study.contents,
+        contents=study.contents(study.participants_file),
         title=study.config["report"]["title"],
     script:
         "../scripts/person_report.py"

@@ -17,7 +17,7 @@ for kind in study.smooth_kinds:
             runtime=15,
         params:
             code=code("smooth"),
-            contents=study.contents,
+            contents=study.contents(study.smooth_inputs),
             pairs=kind.members,
             maps=list(dict.fromkeys(name for name, _ in kind.members if name != "vbm")),
             resolution=study.config["space"]["resolution"],

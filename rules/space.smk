@@ -19,7 +19,7 @@ rule person_template:
         runtime=120,
     params:
         code=code("person_template"),
-        contents=study.contents,
+        contents=study.contents(study.lesion_files),
         contrast=paths.contrast,
         members=study.members_of,
     script:
@@ -44,7 +44,7 @@ rule study_template:
         runtime=600,
     params:
         code=code("study_template"),
-        contents=study.contents,
+        contents=study.contents(study.target_files),
         space=study.config["space"],
     script:
         "../scripts/study_template.py"
@@ -70,7 +70,7 @@ rule person_to_target:
         runtime=60,
     params:
         code=code("person_to_target"),
-        contents=study.contents,
+        contents=study.contents(study.lesion_files, study.target_files),
         space=study.config["space"],
     script:
         "../scripts/person_to_target.py"
@@ -95,7 +95,7 @@ rule session_to_template:
         runtime=30,
     params:
         code=code("session_to_template"),
-        contents=study.contents,
+        contents=study.contents(study.joining_lesions),
         contrast=paths.contrast,
     script:
         "../scripts/session_to_template.py"
@@ -135,7 +135,9 @@ for kind in study.target_kinds:
             runtime=20,
         params:
             code=code("to_target"),
-            contents=study.contents,
+            contents=study.contents(
+                study.map_files, study.scan_lesion_files, study.target_files
+            ),
             maps=kind.members,
             space=study.config["space"],
         script:

@@ -34,7 +34,7 @@ rule cohort:
         runtime=10,
     params:
         code=code("cohort"),
-        contents=study.contents,
+        contents=study.contents(study.participants_file),
         days=study.days,
         labels=study.label_columns,
     script:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -141,9 +141,18 @@ class ScanInputs(Available):
 
         return files
 
-    def contents(self, _: Wildcards, input: Iterable[str]) -> list[str]:  # noqa: A002, Snakemake goes by the name
-        """What the files of a job that come from outside hold: one that is replaced by an older one counts as new."""
-        return [self._content(file) for file in input if file.startswith("/")]
+    def contents(self, *inputs: Any) -> Callable[[Wildcards], list[str]]:
+        """A param function: what a job's files from outside hold, so that one replaced by an older one counts as new.
+
+        It takes what the rule has as inputs, paths or functions, and not the job's: Snakemake does not compare params
+        that come from those.
+        """
+
+        def found(wildcards: Wildcards) -> list[str]:
+            given = [one(wildcards) if callable(one) else one for one in inputs]
+            return [self._content(file) for file in _flat(given) if file.startswith("/")]
+
+        return found
 
     @cached_property
     def _content(self) -> Callable[[str], str]:
@@ -177,3 +186,12 @@ def _field_mapping(rows: Sequence[Row]) -> dict[str, Any] | None:
         return None
     keys = ("acq", "echo", "flip", "flip_angle_deg", "tr_s", "mixing_time_s", "units")
     return {"method": rows[0].suffix, **{key: [getattr(row, key) for row in rows] for key in keys}}
+
+
+def _flat(paths: Any) -> Iterator[str]:
+    """Paths in whatever an input function gives: one, none, a list, a mapping."""
+    if isinstance(paths, str):
+        yield paths
+    elif paths:
+        for one in paths.values() if isinstance(paths, Mapping) else paths:
+            yield from _flat(one)
