@@ -214,12 +214,14 @@ def _atlas(place: tuple[str | int, ...], region: Mapping[str, Any]) -> Iterator[
 
 def _outside_brain(rois: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Spheres that have nothing of the brain in them: a slip of the sign, or voxels in the place of mm."""
+    spheres = [(number, region) for number, region in enumerate(rois) if "sphere" in region]
+    if not spheres:
+        return
+    # It brings scipy along.
     from plastimap.space.grids import BRAIN_BOX_MM
 
     lower, upper = BRAIN_BOX_MM
-    for number, region in enumerate(rois):
-        if "sphere" not in region:
-            continue
+    for number, region in spheres:
         centre, radius = region["sphere"]["centre"], region["sphere"]["radius"]
         beyond = [max(low - at, at - high, 0.0) for low, at, high in zip(lower, centre, upper, strict=True)]
         if sum(one**2 for one in beyond) > radius**2:
