@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 from plastimap.bids import checks
 from plastimap.bids.manifest import MIN_PARTICIPANTS, Manifest, behaviour_files, wants
 from plastimap.bids.problems import Problem, errors, unique_problems
+from plastimap.bids.rows import STRUCTURAL
 from plastimap.cohort import CURVE_PARAMETERS
 from plastimap.space.region_checks import region_problems
 
 if TYPE_CHECKING:
     import pandas as pd
-
-STRUCTURAL = ("MPM", "MTS", "T1w", "MTsat", "R1")
-"""Suffixes and maps from which tissues, and with them TIV, can be computed."""
 
 
 def check_study(

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from plastimap import __version__
+from plastimap.arguments import count, seed
 from plastimap.bids.plan import Study
 from plastimap.bids.problems import FILES_SHOWN, Problem, errors, format_problems, unique_problems
 from plastimap.brainage.commands import add_commands as add_brainage
@@ -78,14 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="simulate a study with known truth, run it, compare planted with found")
     demo.add_argument("output_dir", type=Path, nargs="?", default=Path("demo"))
-    demo.add_argument("--seed", type=int, default=1)
+    demo.add_argument("--seed", type=seed, default=1)
     _add_execution(demo)
     demo.set_defaults(command=_demo)
 
     simulate = commands.add_parser("simulate", help="write a simulated BIDS study with known truth")
     simulate.add_argument("output_dir", type=Path)
     simulate.add_argument("--config", type=Path, help="simulation settings (YAML); the demo's when not given")
-    simulate.add_argument("--seed", type=int)
+    simulate.add_argument("--seed", type=seed)
     simulate.set_defaults(command=_simulate)
 
     add_power(commands)
@@ -110,18 +111,12 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", "-n", action="store_true", help="say what would be done, and why")
     parser.add_argument("--scratch", type=_folder, metavar="DIR", help="fast local folder for temporary files of jobs")
     help_text = "larger studies run in chunks of people of about so many scans (default: %(default)s)"
-    parser.add_argument("--chunk-scans", type=_count, default=CHUNK_SCANS, metavar="N", help=help_text)
+    parser.add_argument("--chunk-scans", type=count, default=CHUNK_SCANS, metavar="N", help=help_text)
 
 
 # --- what options may be: Snakemake would tell it late, in words of its own, or not at all ---------------------------
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
-    return int(text)
-
-
 def _cores(text: str) -> str:
-    return text if text == "all" else str(_count(text))
+    return text if text == "all" else str(count(text))
 
 
 def _folder(text: str) -> Path:

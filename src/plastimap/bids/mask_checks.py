@@ -10,10 +10,7 @@ from plastimap.bids.entities import BidsName, parse_name
 from plastimap.bids.manifest import Manifest, wants
 from plastimap.bids.masks import NATIVE_SPACES, Masks, purpose_of, scan_of
 from plastimap.bids.problems import Problem
-from plastimap.bids.rows import MPM_SUFFIXES, Row
-
-STRUCTURAL = (*MPM_SUFFIXES, "T1w", "MTsat", "R1")
-"""Suffixes and maps from which tissues can be made."""
+from plastimap.bids.rows import STRUCTURAL, Row
 
 
 def check_masks(manifest: Manifest, config: Mapping[str, Any]) -> list[Problem]:

@@ -9,6 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 MPM_SUFFIXES = ("MPM", "MTS")
+STRUCTURAL = (*MPM_SUFFIXES, "T1w", "MTsat", "R1")
+"""Suffixes and maps from which tissues, and with them TIV, can be computed."""
+
 B1_SUFFIXES = ("TB1map", "TB1AFI", "TB1EPI", "TB1TFL", "TB1RFM", "TB1DAM")
 """B1+ acquisitions, the readiest first."""
 
